@@ -1,0 +1,14 @@
+//! The slot simulator: complex f64 slots with levels, scales and keys enforced as the real backends enforce them.
+//!
+//! Nothing is encrypted. It serves fast tests, operation counts at any model size, dry runs that find the rotation keys
+//! a circuit needs, and long fidelity studies with an optional noise model.
+
+mod client;
+mod evaluator;
+mod noise;
+mod parameters;
+
+pub use client::ClearClient;
+pub use evaluator::{ClearCiphertext, ClearEvaluator, ClearPlaintext, ClearTensor};
+pub use noise::NoiseModel;
+pub use parameters::ClearParameters;

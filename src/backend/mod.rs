@@ -1,0 +1,3 @@
+//! The three backends behind the [`contract`](crate::contract), and the conformance suite each of them passes.
+
+pub mod clear;

@@ -1,0 +1,1 @@
+//! Bootstrapping of the native backend.

@@ -1,0 +1,1 @@
+//! Functions over encrypted slots, generic over the evaluator.

@@ -1,0 +1,1 @@
+//! Levelled RNS-CKKS.

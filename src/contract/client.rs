@@ -1,0 +1,37 @@
+//! The side that holds the secret key.
+
+use super::{Complex64, Evaluator, KeyRequest, Level, Result};
+
+/// Holds the secret key: encrypts, decrypts, and generates the evaluation keys for an [`Evaluator`], which never sees
+/// the secret.
+pub trait Client: Send + Sync {
+    /// The server side this client makes keys for.
+    type Evaluator: Evaluator;
+
+    /// Number of slots S.
+    fn slots(&self) -> usize;
+
+    /// Encrypts at most S values (the rest are zero) at `level` and its canonical scale.
+    ///
+    /// # Errors
+    /// [`crate::Error::TooManyValues`], [`crate::Error::BadValue`] (NaN, infinite or too large),
+    /// [`crate::Error::LevelOutOfRange`].
+    fn encrypt(
+        &self,
+        values: &[Complex64],
+        level: Level,
+    ) -> Result<<Self::Evaluator as Evaluator>::Ciphertext>;
+
+    /// Decrypts to S values. The result carries CKKS noise: never hand it back to a server (IND-CPA^D).
+    ///
+    /// # Errors
+    /// [`crate::Error::ParameterMismatch`] for a ciphertext of another context.
+    fn decrypt(&self, ciphertext: &<Self::Evaluator as Evaluator>::Ciphertext) -> Result<Vec<Complex64>>;
+
+    /// Generates the evaluation keys of `request` and the evaluator that holds them.
+    ///
+    /// # Errors
+    /// [`crate::Error::LevelOutOfRange`] for levels outside the chain, [`crate::Error::Unsupported`] for
+    /// bootstrapping under parameters without it.
+    fn evaluator(&self, request: &KeyRequest) -> Result<Self::Evaluator>;
+}

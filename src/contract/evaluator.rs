@@ -1,0 +1,263 @@
+//! The side that computes: evaluation keys only.
+
+use super::{Complex64, Error, Level, LevelChain, LinearTransform, Result, Scale};
+
+/// What every ciphertext and plaintext tells about itself.
+pub trait CiphertextInfo {
+    /// Rescales left.
+    fn level(&self) -> Level;
+    /// Current scale.
+    fn scale(&self) -> Scale;
+}
+
+/// How a ciphertext is to be bootstrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BootstrapRequest {
+    /// Level wanted afterwards; at most [`BootstrapSummary::output_level`].
+    pub level: Level,
+    /// Period of the slots: S for a full ciphertext, a smaller power of two n when slot s equals slot s mod n.
+    pub slots: usize,
+    /// 1, or 2 for the precise mode that bootstraps the rounding error again.
+    pub iterations: usize,
+}
+
+/// What bootstrapping does under the parameters of an evaluator.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BootstrapSummary {
+    /// Highest level a bootstrapped ciphertext can have.
+    pub output_level: Level,
+    /// Lowest level an input may have.
+    pub minimum_input_level: Level,
+    /// Largest magnitude of a real or imaginary part that survives.
+    pub bound: f64,
+}
+
+/// Operations on ciphertexts under evaluation keys.
+///
+/// No operation changes its inputs. Every result states level and scale; every error names the operation, the levels
+/// and scales it saw, what it wanted, and the remedy. Costs are in rotations (key switches), products and NTTs.
+pub trait Evaluator: Send + Sync {
+    /// A degree-1 ciphertext.
+    type Ciphertext: CiphertextInfo + Clone + Send + Sync;
+    /// The degree-2 result of a ciphertext product before relinearization; sums of such products are relinearized once.
+    type Tensor: CiphertextInfo + Clone + Send + Sync;
+    /// An encoded plaintext.
+    type Plaintext: CiphertextInfo + Clone + Send + Sync;
+
+    /// `clear`, `native` or `openfhe`.
+    fn name(&self) -> &'static str;
+    /// Number of slots S.
+    fn slots(&self) -> usize;
+    /// Levels, moduli and canonical scales.
+    fn chain(&self) -> &LevelChain;
+    /// What bootstrapping offers; `None` without it.
+    fn bootstrapping(&self) -> Option<BootstrapSummary>;
+
+    /// Encodes at most S values (the rest are zero) for use at `level` with `scale`. No key needed.
+    ///
+    /// # Errors
+    /// [`Error::TooManyValues`], [`Error::BadValue`], [`Error::LevelOutOfRange`], [`Error::ScaleOutOfRange`].
+    fn encode(&self, values: &[Complex64], level: Level, scale: Scale) -> Result<Self::Plaintext>;
+
+    /// a + b; same level, same scale.
+    ///
+    /// # Errors
+    /// [`Error::LevelMismatch`], [`Error::ScaleMismatch`].
+    fn add(&self, a: &Self::Ciphertext, b: &Self::Ciphertext) -> Result<Self::Ciphertext>;
+    /// a − b; same level, same scale.
+    ///
+    /// # Errors
+    /// [`Error::LevelMismatch`], [`Error::ScaleMismatch`].
+    fn sub(&self, a: &Self::Ciphertext, b: &Self::Ciphertext) -> Result<Self::Ciphertext>;
+    /// −a.
+    ///
+    /// # Errors
+    /// [`Error::ParameterMismatch`].
+    fn negate(&self, a: &Self::Ciphertext) -> Result<Self::Ciphertext>;
+    /// a + p; same level, same scale.
+    ///
+    /// # Errors
+    /// [`Error::LevelMismatch`], [`Error::ScaleMismatch`].
+    fn add_plain(&self, a: &Self::Ciphertext, p: &Self::Plaintext) -> Result<Self::Ciphertext>;
+    /// a + c in every slot. Level and scale unchanged.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`].
+    fn add_constant(&self, a: &Self::Ciphertext, c: Complex64) -> Result<Self::Ciphertext>;
+    /// a · p slot by slot, not rescaled: level unchanged, scale is the product of both scales.
+    ///
+    /// # Errors
+    /// [`Error::LevelMismatch`], [`Error::ScaleOutOfRange`].
+    fn mul_plain(&self, a: &Self::Ciphertext, p: &Self::Plaintext) -> Result<Self::Ciphertext>;
+    /// a · c in every slot, not rescaled; c is rounded at `scale`, which multiplies the ciphertext's scale. No NTT.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`], [`Error::ScaleOutOfRange`].
+    fn mul_constant(&self, a: &Self::Ciphertext, c: Complex64, scale: Scale) -> Result<Self::Ciphertext>;
+    /// a · k for an integer k: level and scale unchanged.
+    ///
+    /// # Errors
+    /// [`Error::ParameterMismatch`].
+    fn mul_integer(&self, a: &Self::Ciphertext, k: i64) -> Result<Self::Ciphertext>;
+    /// a · i for the imaginary unit: a monomial product, free of level, scale and noise.
+    ///
+    /// # Errors
+    /// [`Error::ParameterMismatch`].
+    fn mul_by_i(&self, a: &Self::Ciphertext) -> Result<Self::Ciphertext>;
+
+    /// a · b before relinearization and rescaling; same level, scale is the product.
+    ///
+    /// # Errors
+    /// [`Error::LevelMismatch`], [`Error::ScaleOutOfRange`].
+    fn tensor(&self, a: &Self::Ciphertext, b: &Self::Ciphertext) -> Result<Self::Tensor>;
+    /// Sum of two unrelinearized products; same level, same scale.
+    ///
+    /// # Errors
+    /// [`Error::LevelMismatch`], [`Error::ScaleMismatch`].
+    fn add_tensor(&self, a: &Self::Tensor, b: &Self::Tensor) -> Result<Self::Tensor>;
+    /// Back to degree 1. One key switch.
+    ///
+    /// # Errors
+    /// [`Error::EvaluationKey`] without a relinearization key at this level.
+    fn relinearize(&self, a: &Self::Tensor) -> Result<Self::Ciphertext>;
+
+    /// Divides by q_ℓ: one level less, scale divided by q_ℓ.
+    ///
+    /// # Errors
+    /// [`Error::LevelExhausted`] at level 0.
+    fn rescale(&self, a: &Self::Ciphertext) -> Result<Self::Ciphertext>;
+    /// Drops limbs down to `level`; the scale stays (so it is in general not the canonical one: see [`Self::lower`]).
+    ///
+    /// # Errors
+    /// [`Error::LevelTooLow`] when the value is already below.
+    fn drop_level(&self, a: &Self::Ciphertext, level: Level) -> Result<Self::Ciphertext>;
+
+    /// rot(a, step): left when positive. One key switch; none for step ≡ 0.
+    ///
+    /// # Errors
+    /// [`Error::RotationKey`].
+    fn rotate(&self, a: &Self::Ciphertext, step: i64) -> Result<Self::Ciphertext>;
+    /// Rotations of one ciphertext by several steps, sharing the decomposition (hoisting).
+    ///
+    /// # Errors
+    /// [`Error::RotationKey`].
+    fn rotate_many(&self, a: &Self::Ciphertext, steps: &[i64]) -> Result<Vec<Self::Ciphertext>>;
+    /// Σ rot(a_j, step_j); same level and scale. One key switch per nonzero step, one division by P for all.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for an empty sum, [`Error::LevelMismatch`], [`Error::ScaleMismatch`], [`Error::RotationKey`].
+    fn rotate_sum(&self, terms: &[(&Self::Ciphertext, i64)]) -> Result<Self::Ciphertext>;
+    /// Complex conjugate of every slot. One key switch.
+    ///
+    /// # Errors
+    /// [`Error::EvaluationKey`].
+    fn conjugate(&self, a: &Self::Ciphertext) -> Result<Self::Ciphertext>;
+
+    /// Evaluates `transform`, diagonals encoded at the input's level and at `scale`, not rescaled (see
+    /// [`LinearTransform`]).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for an empty transform, [`Error::RotationKey`], errors of [`Self::encode`].
+    fn linear_transform(
+        &self,
+        a: &Self::Ciphertext,
+        transform: &LinearTransform<'_, Self::Plaintext>,
+        scale: Scale,
+    ) -> Result<Self::Ciphertext>;
+
+    /// Refreshes `a` (at its level's canonical scale) to `request.level` and its canonical scale.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], [`Error::EvaluationKey`], [`Error::LevelTooLow`], [`Error::ScaleMismatch`]; on `clear`
+    /// also [`Error::OutOfInterval`].
+    fn bootstrap(&self, a: &Self::Ciphertext, request: BootstrapRequest) -> Result<Self::Ciphertext>;
+
+    /// Serializes a ciphertext into the versioned container of the backend.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] when a library behind the backend fails.
+    fn ciphertext_to_bytes(&self, a: &Self::Ciphertext) -> Result<Vec<u8>>;
+    /// Reads what [`Self::ciphertext_to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for truncated, damaged, oversized or foreign data.
+    fn ciphertext_from_bytes(&self, bytes: &[u8]) -> Result<Self::Ciphertext>;
+
+    /// a · b, relinearized, rescaled: one level. At canonical scales the result is at the canonical scale below.
+    ///
+    /// # Errors
+    /// Those of [`Self::tensor`], [`Self::relinearize`] and [`Self::rescale`].
+    fn mul(&self, a: &Self::Ciphertext, b: &Self::Ciphertext) -> Result<Self::Ciphertext> {
+        self.rescale(&self.relinearize(&self.tensor(a, b)?)?)
+    }
+
+    /// a², relinearized, rescaled: one level.
+    ///
+    /// # Errors
+    /// Those of [`Self::mul`].
+    fn square(&self, a: &Self::Ciphertext) -> Result<Self::Ciphertext> {
+        self.mul(a, a)
+    }
+
+    /// a · `values` slot by slot, rescaled: one level, canonical scale stays canonical. Encodes on the way.
+    ///
+    /// # Errors
+    /// Those of [`Self::encode`], [`Self::mul_plain`] and [`Self::rescale`].
+    fn mul_values(&self, a: &Self::Ciphertext, values: &[Complex64]) -> Result<Self::Ciphertext> {
+        let scale = self.chain().canonical_scale(a.level())?;
+        self.rescale(&self.mul_plain(a, &self.encode(values, a.level(), scale)?)?)
+    }
+
+    /// a + `values` slot by slot; encodes at the level and scale of `a`.
+    ///
+    /// # Errors
+    /// Those of [`Self::encode`].
+    fn add_values(&self, a: &Self::Ciphertext, values: &[Complex64]) -> Result<Self::Ciphertext> {
+        self.add_plain(a, &self.encode(values, a.level(), a.scale())?)
+    }
+
+    /// a · c, rescaled: one level, canonical scale stays canonical.
+    ///
+    /// # Errors
+    /// Those of [`Self::mul_constant`] and [`Self::rescale`].
+    fn mul_scalar(&self, a: &Self::Ciphertext, c: Complex64) -> Result<Self::Ciphertext> {
+        let scale = self.chain().canonical_scale(a.level())?;
+        self.rescale(&self.mul_constant(a, c, scale)?)
+    }
+
+    /// The same values at `level` and its canonical scale. Free when already there; otherwise limbs are dropped to one
+    /// level above, then one constant product and one rescale bring the scale to the canonical one exactly.
+    ///
+    /// # Errors
+    /// [`Error::LevelTooLow`] when the value is already below; [`Error::ScaleMismatch`] when it is at `level` with another
+    /// scale.
+    fn lower(&self, a: &Self::Ciphertext, level: Level) -> Result<Self::Ciphertext> {
+        let wanted = self.chain().canonical_scale(level)?;
+        if a.level() < level {
+            return Err(Error::LevelTooLow { operation: "lower", level: a.level(), wanted: level });
+        }
+        if a.level() == level {
+            if a.scale().agrees_with(wanted) {
+                return Ok(a.clone());
+            }
+            return Err(Error::ScaleMismatch { operation: "lower", left: a.scale(), right: wanted });
+        }
+        let above = Level(level.0 + 1);
+        let dropped = self.drop_level(a, above)?;
+        let factor = Scale(wanted.0 * self.chain().rescale_modulus(above)? / a.scale().0);
+        self.rescale(&self.mul_constant(&dropped, Complex64::new(1.0, 0.0), factor)?)
+    }
+
+    /// Both values at the lower of their two levels, at its canonical scale.
+    ///
+    /// # Errors
+    /// Those of [`Self::lower`].
+    fn align(
+        &self,
+        a: &Self::Ciphertext,
+        b: &Self::Ciphertext,
+    ) -> Result<(Self::Ciphertext, Self::Ciphertext)> {
+        let level = a.level().min(b.level());
+        Ok((self.lower(a, level)?, self.lower(b, level)?))
+    }
+}

@@ -1,0 +1,1 @@
+//! Language models: files, reference, calibration, encrypted decoder, generation.

@@ -1,0 +1,1 @@
+//! Slot layouts and the linear algebra on them.

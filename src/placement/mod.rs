@@ -1,0 +1,1 @@
+//! Bootstrapping placement: where to bootstrap and to which level.

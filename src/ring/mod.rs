@@ -1,0 +1,1 @@
+//! The polynomial ring: primes, NTT, RNS polynomials, base conversion, samplers.
