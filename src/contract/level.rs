@@ -107,6 +107,23 @@ impl LevelChain {
         Self { rescale_moduli, canonical_scales: scales, base_modulus }
     }
 
+    /// Chain whose canonical scales are given level by level (`canonical_scales[ℓ]` = Δ_ℓ, one more than moduli): for
+    /// chains of several stretches with primes of different sizes, where the recurrence of [`LevelChain::new`] holds
+    /// inside a stretch only.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is not exactly one scale more than there are moduli.
+    pub fn with_scales(base_modulus: f64, rescale_moduli: Vec<f64>, canonical_scales: Vec<Scale>) -> Result<Self> {
+        if canonical_scales.len() != rescale_moduli.len() + 1 {
+            return Err(Error::Shape {
+                operation: "level chain",
+                what: format!("{} scales for {} moduli", canonical_scales.len(), rescale_moduli.len()),
+                remedy: "give one scale for each level, level 0 included".to_owned(),
+            });
+        }
+        Ok(Self { rescale_moduli, canonical_scales, base_modulus })
+    }
+
     /// Highest level.
     #[must_use]
     pub fn max_level(&self) -> Level {
