@@ -1,6 +1,7 @@
 //! One file per verb. The only place that prints, parses flags, or uses `anyhow`.
 
 mod doctor;
+mod import;
 mod machine;
 mod report;
 
@@ -18,6 +19,8 @@ struct Arguments {
 enum Verb {
     /// Show what this machine offers: cores, SIMD, memory, OpenFHE.
     Doctor(doctor::Doctor),
+    /// Turn a GGUF file into a model directory.
+    Import(import::Import),
 }
 
 /// Parses the command line and runs the verb; errors go to stderr in one line.
@@ -29,6 +32,7 @@ pub fn run() -> std::process::ExitCode {
         .init();
     let result = match Arguments::parse().verb {
         Verb::Doctor(verb) => verb.run(),
+        Verb::Import(verb) => verb.run(),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -113,7 +113,11 @@ impl LevelChain {
     ///
     /// # Errors
     /// [`Error::Shape`] when there is not exactly one scale more than there are moduli.
-    pub fn with_scales(base_modulus: f64, rescale_moduli: Vec<f64>, canonical_scales: Vec<Scale>) -> Result<Self> {
+    pub fn with_scales(
+        base_modulus: f64,
+        rescale_moduli: Vec<f64>,
+        canonical_scales: Vec<Scale>,
+    ) -> Result<Self> {
         if canonical_scales.len() != rescale_moduli.len() + 1 {
             return Err(Error::Shape {
                 operation: "level chain",
