@@ -1,1 +1,25 @@
 //! Slot layouts and the linear algebra on them.
+//!
+//! After Cachemir (arXiv 2602.11470): interleaved replicated packing for matrix products ([`Product`]) and the encrypted
+//! KV cache. Every vector is a [`Packed`] ciphertext; everything is generic over [`crate::contract::Evaluator`].
+
+mod geometry;
+mod layout;
+mod order;
+mod packed;
+mod product;
+mod split;
+mod sums;
+mod weights;
+
+pub use geometry::{OutputForm, ProductCounts, ProductGeometry};
+pub use layout::{OtherSlots, VectorLayout};
+pub use order::Order;
+pub use packed::Packed;
+pub use product::{EncodedProduct, Prepared, Product};
+pub use split::Split;
+pub use sums::{shift_right, sum_landing, sum_rotations, sum_steps, sum_strided};
+pub use weights::{DenseWeights, FnWeights, ScaledInputs, Term, Weights};
+
+#[cfg(test)]
+mod tests;
