@@ -1,0 +1,77 @@
+//! exp by a low-degree polynomial of the halved argument and squarings.
+//!
+//! e^(x − high) = (p(x))^(2^s) with p ≈ e^((x − high)/2^s) on the interval. Squaring keeps the *relative* error small
+//! where the result is small: an error ε of p becomes 2^s·ε·e^((high − x)/2^s), which is what a softmax needs when a
+//! whole row lies far below the top. (1 + x/2^s)^(2^s), the usual choice, is both deeper and less exact.
+
+use super::approximation::{Approximation, ErrorMeasure, Interval};
+use crate::contract::{Evaluator, Result};
+
+/// exp over an interval, normalised to 1 at its upper end.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Exponential {
+    /// p over the interval of x.
+    pub root: Approximation,
+    /// Number of squarings s.
+    pub squarings: usize,
+}
+
+impl Exponential {
+    /// Over `interval`, with p of the least depth whose absolute error is at most `target` / 2^`squarings`: the result
+    /// then has an absolute error of at most about `target` (relative to its top, 1).
+    ///
+    /// # Errors
+    /// Those of [`Approximation::fit`].
+    pub fn fit(interval: Interval, squarings: usize, target: f64) -> Result<Self> {
+        let halving = (squarings as f64).exp2();
+        let root = Approximation::fit(
+            |x| ((x - interval.high) / halving).exp(),
+            interval,
+            ErrorMeasure::Absolute,
+            target / halving,
+        )?;
+        Ok(Self { root, squarings })
+    }
+
+    /// Levels the evaluation takes.
+    #[must_use]
+    pub fn levels(&self) -> usize {
+        self.root.levels() + self.squarings
+    }
+
+    /// What the circuit computes for x, in f64.
+    #[must_use]
+    pub fn value(&self, x: f64) -> f64 {
+        (0..self.squarings).fold(self.root.value(x), |y, _| y * y)
+    }
+
+    /// Squares p(x), already evaluated, up to e^(x − high). One level a squaring.
+    ///
+    /// # Errors
+    /// Those of [`Evaluator::square`].
+    pub fn square_up<E: Evaluator>(&self, evaluator: &E, root: &E::Ciphertext) -> Result<E::Ciphertext> {
+        let mut power = root.clone();
+        for _ in 0..self.squarings {
+            power = evaluator.square(&power)?;
+        }
+        Ok(power)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_relative_error_stays_small_far_below_the_top() {
+        let interval = Interval::new(-45.0, 11.0).unwrap();
+        let exp = Exponential::fit(interval, 2, 1e-6).unwrap();
+        assert_eq!((exp.root.degree(), exp.levels()), (15, 6));
+        for x in [11.0, 0.0, -8.0, -13.0] {
+            let want = (x - 11.0f64).exp();
+            let got = exp.value(x);
+            assert!((got / want - 1.0).abs() < 1e-2, "x = {x}: {got:e} instead of {want:e}");
+        }
+        assert!(exp.value(-45.0).abs() < 1e-15, "unused slots at the bottom vanish: {:e}", exp.value(-45.0));
+    }
+}
