@@ -182,7 +182,7 @@ mod tests {
             let inverse = RelaxedInverse::new(low, iterations, doubled).unwrap();
             for i in 0..200 {
                 let x = low * f64::from(i) / 200.0;
-                prop_assert!(inverse.value(x) * x <= 1.0 + inverse.worst_error + 1e-9, "x = {x:e}");
+                prop_assert!(inverse.value(x) * x <= 1.0 + inverse.worst_error + 1e-6, "x = {x:e}");
             }
             let longer = RelaxedInverse::new(low, iterations + 2, doubled).unwrap();
             prop_assert!(longer.worst_error <= inverse.worst_error + 1e-9);
@@ -217,7 +217,7 @@ mod tests {
         let decrypted = client.decrypt(&o).unwrap();
         for (slot, x) in xs.iter().enumerate() {
             let got = decrypted[slot].re * inverse.gain(inverse.steps.len()) * x / 0.5;
-            assert!((got - 1.0).abs() < 2.0 * inverse.worst_error + 1e-9, "x = {x:e}: {got}");
+            assert!((got - 1.0).abs() < 2.0 * inverse.worst_error + 1e-6, "x = {x:e}: {got}");
         }
         assert!(decrypted[8..].iter().all(|z| z.norm() == 0.0), "slots outside stay zero");
     }
