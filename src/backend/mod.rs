@@ -1,3 +1,5 @@
 //! The three backends behind the [`contract`](crate::contract), and the conformance suite each of them passes.
 
 pub mod clear;
+#[cfg(test)]
+pub(crate) mod conformance;

@@ -1,1 +1,5 @@
 //! Levelled RNS-CKKS.
+
+pub mod container;
+pub mod fields;
+pub mod security;

@@ -12,9 +12,6 @@ use crate::contract::{
     Level, LevelChain, LinearTransform, Result, Scale, normalize_step,
 };
 
-/// Magic and version of a serialized simulator ciphertext.
-const MAGIC: &[u8; 8] = b"CMCLEAR1";
-
 macro_rules! slot_vector {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -466,44 +463,10 @@ impl Evaluator for ClearEvaluator {
     }
 
     fn ciphertext_to_bytes(&self, a: &ClearCiphertext) -> Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(24 + 16 * a.values.len());
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&(a.level.0 as u64).to_le_bytes());
-        bytes.extend_from_slice(&a.scale.0.to_le_bytes());
-        for value in a.values.iter() {
-            bytes.extend_from_slice(&value.re.to_le_bytes());
-            bytes.extend_from_slice(&value.im.to_le_bytes());
-        }
-        Ok(bytes)
+        super::serialization::to_bytes(a, &self.parameters)
     }
 
     fn ciphertext_from_bytes(&self, bytes: &[u8]) -> Result<ClearCiphertext> {
-        let bad = |why: String| Error::Format {
-            what: "clear ciphertext".to_owned(),
-            why,
-            remedy: "pass bytes that ciphertext_to_bytes wrote under the same parameters".to_owned(),
-        };
-        let expected = 24 + 16 * self.slots();
-        if bytes.len() != expected {
-            return Err(bad(format!("{} bytes, expected {expected}", bytes.len())));
-        }
-        let words: Vec<[u8; 8]> = bytes.chunks_exact(8).filter_map(|word| word.try_into().ok()).collect();
-        let [magic, level, scale, values @ ..] = words.as_slice() else {
-            return Err(bad("no header".to_owned()));
-        };
-        if magic != MAGIC {
-            return Err(bad("wrong magic or version".to_owned()));
-        }
-        let level = Level(usize::try_from(u64::from_le_bytes(*level)).map_err(|e| bad(e.to_string()))?);
-        self.parameters.chain.check(level, "read ciphertext")?;
-        let scale = Scale(f64::from_le_bytes(*scale));
-        let numbers: Vec<f64> = values.iter().map(|word| f64::from_le_bytes(*word)).collect();
-        if !(scale.0.is_finite() && scale.0 > 0.0 && numbers.iter().all(|x| x.is_finite())) {
-            return Err(bad("a number is not finite".to_owned()));
-        }
-        let slots = numbers
-            .chunks_exact(2)
-            .map(|z| Complex64::new(z.first().copied().unwrap_or(0.0), z.last().copied().unwrap_or(0.0)));
-        Ok(ClearCiphertext::new(slots.collect(), level, scale))
+        super::serialization::from_bytes(bytes, &self.parameters)
     }
 }

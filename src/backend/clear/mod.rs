@@ -7,8 +7,12 @@ mod client;
 mod evaluator;
 mod noise;
 mod parameters;
+mod serialization;
 
 pub use client::ClearClient;
 pub use evaluator::{ClearCiphertext, ClearEvaluator, ClearPlaintext, ClearTensor};
 pub use noise::NoiseModel;
 pub use parameters::ClearParameters;
+
+#[cfg(test)]
+mod tests;
