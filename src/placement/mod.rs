@@ -1,1 +1,30 @@
 //! Bootstrapping placement: where to bootstrap and to which level.
+//!
+//! Cachemir (arXiv 2602.11470), §5. A decoder layer is a [`LevelGraph`]: operations with a depth and a cost at every
+//! level, and the values between them. [`solve`] finds the cheapest levels and bootstraps. Nothing here knows what a
+//! ciphertext is; costs come in seconds from measurements, or composed from measured operations and counts.
+
+mod bootstrap;
+mod graph;
+mod greedy;
+mod level_matrix;
+mod modules;
+mod pruning;
+mod published;
+mod solution;
+mod solver;
+
+pub use bootstrap::{BootstrapCosts, GroupCost, LaneCosts};
+pub use graph::{LevelGraph, LevelGraphBuilder, Operation, Read, Value, ValueId, Write};
+pub use greedy::greedy;
+pub use level_matrix::{LevelMatrix, LevelPath, SteadyState};
+pub use modules::{Part, chain, with_shortcut};
+pub use pruning::pruning_obstacles;
+pub use published::PublishedTable;
+pub use solution::{Bootstrap, Moment, Solution, Step};
+pub use solver::{Search, cheapest, solve};
+
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod random_graphs;

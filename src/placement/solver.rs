@@ -1,0 +1,496 @@
+//! Cheapest placement of a level graph: shortest path over (operation, levels of the values alive).
+//!
+//! Cachemir, §5, searches (layer, level) along a chain. Here the state before operation k is the level of every value
+//! alive. A step runs operation k at some level, after bootstrapping inputs that stand too low, each alone or shared
+//! with other values alive. Three facts keep the search exact and small:
+//!
+//! * lowering is free, so a state whose levels are all at least another's, at no higher cost, makes the other one
+//!   useless (costs need not grow with the level);
+//! * a bootstrap can wait until the first of its values is read at a level it has not got;
+//! * the cost of a bootstrap does not depend on the level it starts from.
+//!
+//! Cost: polynomial in the number of levels for a bounded number of values alive, linear in the operations.
+
+use std::collections::HashMap;
+
+use super::bootstrap::BootstrapCosts;
+use super::graph::{LevelGraph, Operation, Value, ValueId};
+use super::pruning;
+use super::solution::{Bootstrap, Solution, Step};
+use crate::contract::{Error, Level, Result};
+
+/// How to search.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Search {
+    /// Every useful state.
+    #[default]
+    Exact,
+    /// The paper's pruning (§5): bootstrap only from the lowest level, otherwise run at the level at hand. Refused
+    /// where it could miss the optimum ([`super::pruning_obstacles`]).
+    Pruned,
+}
+
+type Levels = [u8; LevelGraph::MAX_ALIVE];
+
+/// Bootstrap of the alive values in `members` (bits are positions in the list of values alive) to `level`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Group {
+    members: u16,
+    level: u8,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Groups {
+    list: [Group; LevelGraph::MAX_READS],
+    count: usize,
+}
+
+impl Groups {
+    fn with(mut self, group: Group) -> Self {
+        if let Some(slot) = self.list.get_mut(self.count) {
+            *slot = group;
+            self.count += 1;
+        }
+        self
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Group> + '_ {
+        self.list.iter().take(self.count).copied()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reached {
+    seconds: f64,
+    /// Index of the state before in the list of the previous stage.
+    parent: usize,
+    run_level: u8,
+    groups: Groups,
+}
+
+struct Stage {
+    states: Vec<(Levels, Reached)>,
+}
+
+/// Every placement worth having for inputs at `entry`: no other one ends with all outputs as high at no higher cost.
+/// A bootstrap that no operation of this graph needs is left to whatever reads the outputs next.
+///
+/// # Errors
+/// [`Error::Plan`] when `entry` does not fit the graph, when costs are not usable, when no placement exists, or when
+/// [`Search::Pruned`] is asked for where its preconditions fail.
+pub fn solve(
+    graph: &LevelGraph,
+    costs: &BootstrapCosts,
+    entry: &[Level],
+    search: Search,
+) -> Result<Vec<Solution>> {
+    costs.check()?;
+    if search == Search::Pruned {
+        pruning::check(graph, costs)?;
+    }
+    let solver = Solver::new(graph, costs, search)?;
+    let mut stages = vec![Stage { states: vec![solver.start(entry)?] }];
+    for (index, operation) in graph.operations().iter().enumerate() {
+        let previous = stages.last().ok_or_else(|| Error::Internal("no stage".to_owned()))?;
+        let states = solver.advance(index, operation, &previous.states)?;
+        if states.is_empty() {
+            return Err(Error::Plan {
+                why: format!(
+                    "graph `{}` with inputs at {:?}: no level reaches `{}`",
+                    graph.name(),
+                    entry.iter().map(|level| level.0).collect::<Vec<_>>(),
+                    operation.name
+                ),
+                remedy:
+                    "let bootstraps end higher or start lower, or split the operation into shallower ones"
+                        .to_owned(),
+            });
+        }
+        stages.push(Stage { states });
+    }
+    let last = stages.last().map_or(0, |stage| stage.states.len());
+    (0..last).map(|index| solver.trace(&stages, index, entry)).collect()
+}
+
+/// The cheapest placement for inputs at `entry`, whatever level its outputs end at.
+///
+/// # Errors
+/// As [`solve`].
+pub fn cheapest(
+    graph: &LevelGraph,
+    costs: &BootstrapCosts,
+    entry: &[Level],
+    search: Search,
+) -> Result<Solution> {
+    solve(graph, costs, entry, search)?
+        .into_iter()
+        .min_by(|a, b| a.seconds.total_cmp(&b.seconds))
+        .ok_or_else(|| Error::Internal("a solved graph without solution".to_owned()))
+}
+
+struct Solver<'a> {
+    graph: &'a LevelGraph,
+    costs: &'a BootstrapCosts,
+    search: Search,
+    output_level: u8,
+    minimum_input: u8,
+}
+
+/// What the transitions of one operation need to know.
+struct Stop<'a> {
+    alive: &'a [ValueId],
+    values: Vec<&'a Value>,
+    /// Positions read, with the levels they must have above the run level.
+    reads: Vec<(usize, u8)>,
+    /// Positions still alive after the operation.
+    survives: u16,
+    /// Positions that are inputs of the graph.
+    origins: u16,
+    /// For every position alive after the operation: where its level comes from.
+    next: Vec<Source>,
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Kept(usize),
+    Written { depth: u8 },
+}
+
+impl<'a> Solver<'a> {
+    fn new(graph: &'a LevelGraph, costs: &'a BootstrapCosts, search: Search) -> Result<Self> {
+        let output_level = costs.output_level()?;
+        if output_level > graph.max_level() {
+            return Err(Error::Plan {
+                why: format!(
+                    "bootstraps end at level {output_level}, graph `{}` knows levels up to {}",
+                    graph.name(),
+                    graph.max_level()
+                ),
+                remedy: "give the graph costs up to the level bootstraps reach".to_owned(),
+            });
+        }
+        Ok(Self {
+            graph,
+            costs,
+            search,
+            output_level: to_u8(output_level)?,
+            minimum_input: to_u8(costs.minimum_input_level)?,
+        })
+    }
+
+    fn start(&self, entry: &[Level]) -> Result<(Levels, Reached)> {
+        let inputs = self.graph.inputs();
+        if entry.len() != inputs.len() || entry.iter().any(|level| *level > self.graph.max_level()) {
+            return Err(Error::Plan {
+                why: format!(
+                    "inputs at {:?} for a graph of {} inputs and levels up to {}",
+                    entry.iter().map(|level| level.0).collect::<Vec<_>>(),
+                    inputs.len(),
+                    self.graph.max_level()
+                ),
+                remedy: "give one level for each input".to_owned(),
+            });
+        }
+        let mut levels = Levels::default();
+        for (slot, value) in levels.iter_mut().zip(self.graph.alive_before(0)) {
+            let position = inputs.iter().position(|input| input == value);
+            let level = position.and_then(|position| entry.get(position)).ok_or_else(|| {
+                Error::Internal(format!("value {} is alive at the start and no input", value.0))
+            })?;
+            *slot = to_u8(*level)?;
+        }
+        let reached = Reached { seconds: 0.0, parent: 0, run_level: 0, groups: Groups::default() };
+        Ok((levels, reached))
+    }
+
+    fn stop(&self, index: usize, operation: &'a Operation) -> Result<Stop<'a>> {
+        let alive = self.graph.alive_before(index);
+        let after = self.graph.alive_before(index + 1);
+        let position = |value: ValueId| alive.iter().position(|other| *other == value);
+        let mut reads = Vec::with_capacity(operation.reads.len());
+        for read in &operation.reads {
+            let at = position(read.value)
+                .ok_or_else(|| Error::Internal(format!("value {} is read and dead", read.value.0)))?;
+            reads.push((at, to_u8(Level(read.above))?));
+        }
+        let mut next = Vec::with_capacity(after.len());
+        for value in after {
+            let written = operation.writes.iter().find(|write| write.value == *value);
+            next.push(match (written, position(*value)) {
+                (Some(write), _) => Source::Written { depth: to_u8(Level(write.depth))? },
+                (None, Some(at)) => Source::Kept(at),
+                (None, None) => {
+                    return Err(Error::Internal(format!("value {} is alive from nowhere", value.0)));
+                }
+            });
+        }
+        let bits = |keep: &dyn Fn(&ValueId) -> bool| {
+            alive.iter().enumerate().filter(|(_, value)| keep(value)).fold(0u16, |all, (at, _)| all | 1 << at)
+        };
+        Ok(Stop {
+            values: alive.iter().map(|value| self.graph.value(*value)).collect::<Result<_>>()?,
+            survives: bits(&|value| after.contains(value)),
+            origins: bits(&|value| self.graph.inputs().contains(value)),
+            alive,
+            reads,
+            next,
+        })
+    }
+
+    fn advance(
+        &self,
+        index: usize,
+        operation: &'a Operation,
+        states: &[(Levels, Reached)],
+    ) -> Result<Vec<(Levels, Reached)>> {
+        let stop = self.stop(index, operation)?;
+        let mut found: HashMap<Levels, Reached> = HashMap::new();
+        for (parent, (levels, reached)) in states.iter().enumerate() {
+            for (run, seconds) in operation.runs() {
+                let run_level = to_u8(run)?;
+                let mut needed = [0u8; LevelGraph::MAX_ALIVE];
+                for (at, above) in &stop.reads {
+                    if let Some(slot) = needed.get_mut(*at) {
+                        *slot = run_level + above;
+                    }
+                }
+                let base = Reached {
+                    seconds: reached.seconds + seconds,
+                    parent,
+                    run_level,
+                    groups: Groups::default(),
+                };
+                self.bootstrap_and_run(&stop, *levels, &needed, base, &mut found);
+            }
+        }
+        Ok(in_order(found, self.search))
+    }
+
+    /// Bootstraps the inputs of `levels` that are below `needed` in every useful way, then runs the operation.
+    fn bootstrap_and_run(
+        &self,
+        stop: &Stop<'_>,
+        levels: Levels,
+        needed: &Levels,
+        so_far: Reached,
+        found: &mut HashMap<Levels, Reached>,
+    ) {
+        let low = levels.iter().zip(needed).position(|(level, needed)| level < needed);
+        let Some(low) = low else {
+            return self.run(stop, levels, so_far, found);
+        };
+        let taken = so_far.groups.iter().fold(0u16, |all, group| all | group.members);
+        let free = self.may_ride(stop, &levels, needed) & !taken;
+        if free & (1 << low) == 0 {
+            return;
+        }
+        let others = free & !(1 << low);
+        let largest = self.costs.largest_group();
+        // All subsets of the others, the empty one last.
+        let mut riders = others;
+        loop {
+            let members = riders | 1 << low;
+            if members.count_ones() as usize <= largest {
+                self.bootstrap_group(stop, levels, needed, so_far, members, found);
+            }
+            if riders == 0 {
+                return;
+            }
+            riders = (riders - 1) & others;
+        }
+    }
+
+    /// Values that may take part in a bootstrap now: high enough to enter one, and of use afterwards.
+    fn may_ride(&self, stop: &Stop<'_>, levels: &Levels, needed: &Levels) -> u16 {
+        let mut bits = 0;
+        for (at, (level, needed)) in levels.iter().zip(needed).take(stop.alive.len()).enumerate() {
+            let of_use = stop.survives & (1 << at) != 0 || level < needed;
+            let lowest = *level == self.minimum_input || stop.origins & (1 << at) != 0;
+            if *level >= self.minimum_input && of_use && (self.search == Search::Exact || lowest) {
+                bits |= 1 << at;
+            }
+        }
+        bits
+    }
+
+    fn bootstrap_group(
+        &self,
+        stop: &Stop<'_>,
+        levels: Levels,
+        needed: &Levels,
+        so_far: Reached,
+        members: u16,
+        found: &mut HashMap<Levels, Reached>,
+    ) {
+        let inside = |at: usize| members & (1 << at) != 0;
+        let values: Vec<&Value> =
+            stop.values.iter().enumerate().filter(|(at, _)| inside(*at)).map(|(_, value)| *value).collect();
+        let lowest =
+            needed.iter().enumerate().filter(|(at, _)| inside(*at)).map(|(_, n)| *n).max().unwrap_or(0);
+        // A rider that is above the target already would lose by riding.
+        let raises = |target: u8| levels.iter().enumerate().all(|(at, level)| !inside(at) || *level < target);
+        let candidates = (lowest..=self.output_level).filter(|target| raises(*target)).filter_map(|target| {
+            Some((target, self.costs.group(&values, Level(usize::from(target)))?.seconds))
+        });
+        let mut apply = |target: u8, seconds: f64| {
+            let mut raised = levels;
+            for (at, level) in raised.iter_mut().enumerate() {
+                if inside(at) {
+                    *level = target;
+                }
+            }
+            let groups = so_far.groups.with(Group { members, level: target });
+            let reached = Reached { seconds: so_far.seconds + seconds, groups, ..so_far };
+            self.bootstrap_and_run(stop, raised, needed, reached, found);
+        };
+        if members & stop.survives == 0 {
+            // Nothing remembers how high they were: the cheapest target that suffices.
+            if let Some((target, seconds)) = candidates.min_by(|a, b| a.1.total_cmp(&b.1)) {
+                apply(target, seconds);
+            }
+        } else {
+            candidates.for_each(|(target, seconds)| apply(target, seconds));
+        }
+    }
+
+    fn run(&self, stop: &Stop<'_>, levels: Levels, reached: Reached, found: &mut HashMap<Levels, Reached>) {
+        if self.search == Search::Pruned && !self.worth_running(stop, &levels, &reached) {
+            return;
+        }
+        let mut next = Levels::default();
+        for (slot, source) in next.iter_mut().zip(&stop.next) {
+            *slot = match source {
+                Source::Kept(at) => levels.get(*at).copied().unwrap_or(0),
+                Source::Written { depth } => reached.run_level - depth,
+            };
+        }
+        found
+            .entry(next)
+            .and_modify(|best| {
+                if reached.seconds < best.seconds {
+                    *best = reached;
+                }
+            })
+            .or_insert(reached);
+    }
+
+    /// Pruned search: the operation runs at the level it finds, or right after a bootstrap, or it is the first.
+    fn worth_running(&self, stop: &Stop<'_>, levels: &Levels, reached: &Reached) -> bool {
+        reached.groups.count > 0
+            || stop.reads.iter().any(|(at, above)| {
+                stop.origins & (1 << at) != 0
+                    || levels.get(*at).is_some_and(|level| *level == reached.run_level + above)
+            })
+    }
+
+    fn trace(&self, stages: &[Stage], last: usize, entry: &[Level]) -> Result<Solution> {
+        let broken = || Error::Internal("a placement without a beginning".to_owned());
+        let mut at = last;
+        let mut steps = Vec::with_capacity(self.graph.operations().len());
+        let mut exit = Vec::new();
+        let mut seconds = 0.0;
+        for stage in (1..stages.len()).rev() {
+            let (levels, reached) =
+                stages.get(stage).and_then(|stage| stage.states.get(at)).ok_or_else(broken)?;
+            if stage + 1 == stages.len() {
+                seconds = reached.seconds;
+                exit = self.exit(levels)?;
+            }
+            let before = stages
+                .get(stage - 1)
+                .and_then(|stage| stage.states.get(reached.parent))
+                .ok_or_else(broken)?;
+            steps.push(self.step(stage - 1, reached, &before.0)?);
+            at = reached.parent;
+        }
+        if stages.len() == 1 {
+            exit = self.exit(&stages.first().and_then(|stage| stage.states.first()).ok_or_else(broken)?.0)?;
+        }
+        steps.reverse();
+        Ok(Solution { entry: entry.to_vec(), exit, seconds, steps })
+    }
+
+    fn exit(&self, levels: &Levels) -> Result<Vec<Level>> {
+        let alive = self.graph.alive_before(self.graph.operations().len());
+        self.graph
+            .outputs()
+            .iter()
+            .map(|output| {
+                let at = alive.iter().position(|value| value == output);
+                at.and_then(|at| levels.get(at))
+                    .map(|level| Level(usize::from(*level)))
+                    .ok_or_else(|| Error::Internal(format!("output {} is not alive at the end", output.0)))
+            })
+            .collect()
+    }
+
+    fn step(&self, index: usize, reached: &Reached, before: &Levels) -> Result<Step> {
+        let alive = self.graph.alive_before(index);
+        let operation = self
+            .graph
+            .operations()
+            .get(index)
+            .ok_or_else(|| Error::Internal(format!("operation {index} of a shorter graph")))?;
+        let level = Level(usize::from(reached.run_level));
+        let mut bootstraps = Vec::with_capacity(reached.groups.count);
+        for group in reached.groups.iter() {
+            let members: Vec<(ValueId, Level)> = alive
+                .iter()
+                .zip(before)
+                .enumerate()
+                .filter(|(at, _)| group.members & (1 << at) != 0)
+                .map(|(_, (value, level))| (*value, Level(usize::from(*level))))
+                .collect();
+            let values: Vec<&Value> =
+                members.iter().map(|(value, _)| self.graph.value(*value)).collect::<Result<_>>()?;
+            let to = Level(usize::from(group.level));
+            let cost = self
+                .costs
+                .group(&values, to)
+                .ok_or_else(|| Error::Internal(format!("a bootstrap to {to} without a cost")))?;
+            bootstraps.push(Bootstrap {
+                values: members.iter().map(|(value, _)| *value).collect(),
+                from: members.iter().map(|(_, level)| *level).collect(),
+                to,
+                seconds: cost.seconds,
+                bootstraps: cost.bootstraps,
+            });
+        }
+        let seconds = operation
+            .seconds
+            .get(level.0)
+            .copied()
+            .flatten()
+            .ok_or_else(|| Error::Internal(format!("`{}` ran at level {level}", operation.name)))?;
+        Ok(Step { operation: index, level, seconds, bootstraps })
+    }
+}
+
+fn to_u8(level: Level) -> Result<u8> {
+    u8::try_from(level.0).ok().filter(|level| usize::from(*level) <= LevelGraph::MAX_LEVEL).ok_or_else(|| {
+        Error::Plan {
+            why: format!("level {level} exceeds {}", LevelGraph::MAX_LEVEL),
+            remedy: "use a shorter moduli chain".to_owned(),
+        }
+    })
+}
+
+/// States cheapest first; for the exact search only those that no other state beats in cost and in every level. The
+/// pruned search bootstraps from the lowest level only, so there a lower level is worth keeping.
+fn in_order(found: HashMap<Levels, Reached>, search: Search) -> Vec<(Levels, Reached)> {
+    let mut all: Vec<(Levels, Reached)> = found.into_iter().collect();
+    // Levels break ties, so that the same graph always gives the same plan.
+    all.sort_by(|a, b| a.1.seconds.total_cmp(&b.1.seconds).then_with(|| b.0.cmp(&a.0)));
+    if search == Search::Pruned {
+        return all;
+    }
+    let mut kept: Vec<(Levels, Reached)> = Vec::new();
+    for (levels, reached) in all {
+        let beaten = kept.iter().any(|(other, _)| other.iter().zip(&levels).all(|(other, own)| other >= own));
+        if !beaten {
+            kept.push((levels, reached));
+        }
+    }
+    kept
+}
