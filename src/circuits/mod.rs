@@ -6,3 +6,15 @@ pub mod inverse;
 pub mod inverse_sqrt;
 pub mod silu;
 pub mod slot_sums;
+
+mod chebyshev;
+mod polynomial;
+mod polynomial_basis;
+mod polynomial_coefficient;
+mod polynomial_plan;
+
+pub use chebyshev::ChebyshevSeries;
+pub use polynomial::{evaluate_series, evaluate_with_basis};
+pub use polynomial_basis::ChebyshevBasis;
+pub use polynomial_coefficient::Coefficient;
+pub use polynomial_plan::{PolynomialCost, PolynomialPlan, depth};
