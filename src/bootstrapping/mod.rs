@@ -1,1 +1,5 @@
 //! Bootstrapping of the native backend.
+
+mod parameters;
+
+pub use parameters::{BootstrapParameters, ChainLayout, Stretch};
