@@ -38,7 +38,8 @@ impl LevelMatrix {
         Self { rows: vec![vec![None; max_level.0 + 1]; max_level.0 + 1] }
     }
 
-    /// Matrix of a graph with one input and one output: every entry level solved. An output may be lowered for free.
+    /// Matrix of a graph with one input and one output: every entry level solved. Levels to which an
+    /// output could be lowered for free are left out: what follows does as well from the higher one.
     ///
     /// # Errors
     /// [`Error::Plan`] when the graph has not exactly one input and one output, or when [`solve`] refuses it for a
@@ -61,10 +62,8 @@ impl LevelMatrix {
             match solve(graph, costs, &[Level(entry)], search) {
                 Ok(solutions) => {
                     for solution in solutions {
-                        let top = solution.exit.first().map_or(0, |level| level.0);
-                        for exit in 0..=top {
-                            matrix.offer(Level(entry), Level(exit), solution.seconds);
-                        }
+                        let exit = solution.exit.first().copied().unwrap_or_default();
+                        matrix.offer(Level(entry), exit, solution.seconds);
                     }
                 }
                 Err(error) => failure = Some(error),

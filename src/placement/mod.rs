@@ -9,20 +9,26 @@ mod graph;
 mod greedy;
 mod level_matrix;
 mod modules;
+mod plan;
 mod pruning;
 mod published;
+mod sequence;
 mod solution;
 mod solver;
+mod work;
 
 pub use bootstrap::{BootstrapCosts, GroupCost, LaneCosts};
 pub use graph::{LevelGraph, LevelGraphBuilder, Operation, Read, Value, ValueId, Write};
 pub use greedy::greedy;
 pub use level_matrix::{LevelMatrix, LevelPath, SteadyState};
 pub use modules::{Part, chain, with_shortcut};
+pub use plan::{LayerPlan, Plan, PlanBootstrap, PlanStep, PlanTarget};
 pub use pruning::pruning_obstacles;
 pub use published::PublishedTable;
+pub use sequence::{place, place_greedily};
 pub use solution::{Bootstrap, Moment, Solution, Step};
 pub use solver::{Search, cheapest, solve};
+pub use work::Work;
 
 #[cfg(test)]
 mod oracle;
