@@ -36,7 +36,7 @@ impl RingContext {
     /// Context of degree 2^`log2_n` with the given primes, on the fastest kernels of this machine.
     ///
     /// # Errors
-    /// [`Error::Parameters`] for a degree outside 2^3 .. 2^17, repeated primes, or primes without an NTT.
+    /// [`Error::Parameters`] for a degree outside 2^5 .. 2^17, repeated primes, or primes without an NTT.
     pub fn new(log2_n: u32, chain: &[u64], special: &[u64]) -> Result<Self> {
         Self::with_kernels(log2_n, chain, special, Kernels::detect())
     }
@@ -46,10 +46,10 @@ impl RingContext {
     /// # Errors
     /// Those of [`RingContext::new`].
     pub fn with_kernels(log2_n: u32, chain: &[u64], special: &[u64], kernels: Kernels) -> Result<Self> {
-        if !(3..=17).contains(&log2_n) {
+        if !(5..=17).contains(&log2_n) {
             return Err(Error::Parameters {
                 what: format!("ring degree 2^{log2_n}"),
-                remedy: "use 2^3 to 2^17".to_owned(),
+                remedy: "use 2^5 to 2^17".to_owned(),
             });
         }
         let mut all: Vec<u64> = chain.iter().chain(special).copied().collect();
