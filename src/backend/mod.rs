@@ -3,3 +3,4 @@
 pub mod clear;
 #[cfg(test)]
 pub(crate) mod conformance;
+pub mod native;

@@ -75,7 +75,9 @@ mod tests {
         let prime = Prime::new(primes_near(2f64.powi(45), log2_n, 1, &[]).unwrap()[0]).unwrap();
         let plan = NttPlan::new(&prime, 64, Kernels::Portable).unwrap();
         let row: Vec<u64> = (0..n).map(|k| prime.reduce(k * k * 77_777 + 5)).collect();
-        for element in [rotation_element(1, log2_n), rotation_element(11, log2_n), conjugation_element(log2_n)] {
+        for element in
+            [rotation_element(1, log2_n), rotation_element(11, log2_n), conjugation_element(log2_n)]
+        {
             let mut image = vec![0u64; 64];
             for (k, x) in row.iter().enumerate() {
                 let exponent = k as u64 * element % (2 * n);

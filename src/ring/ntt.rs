@@ -25,10 +25,11 @@ impl NttPlan {
     /// # Errors
     /// [`Error::Parameters`] when the prime has no 2N-th root of unity; [`Error::Internal`] when the self-test fails.
     pub fn new(prime: &Prime, size: usize, kernels: Kernels) -> Result<Self> {
-        let plan = tfhe_ntt::prime64::Plan::try_new(size, prime.value()).ok_or_else(|| Error::Parameters {
-            what: format!("no NTT of size {size} modulo {}", prime.value()),
-            remedy: "use primes that are 1 modulo 2N".to_owned(),
-        })?;
+        let plan =
+            tfhe_ntt::prime64::Plan::try_new(size, prime.value()).ok_or_else(|| Error::Parameters {
+                what: format!("no NTT of size {size} modulo {}", prime.value()),
+                remedy: "use primes that are 1 modulo 2N".to_owned(),
+            })?;
         // The transform of X holds the evaluation points; the first is ψ itself.
         let mut points = vec![0u64; size];
         if let Some(x) = points.get_mut(1) {
@@ -42,7 +43,10 @@ impl NttPlan {
             prime.pow(root, exponent) == *point
         });
         if !ordered {
-            return Err(Error::Internal(format!("NTT modulo {} is not in bit-reversed order", prime.value())));
+            return Err(Error::Internal(format!(
+                "NTT modulo {} is not in bit-reversed order",
+                prime.value()
+            )));
         }
         let implementation = match kernels.ntt_tables(prime, root, size) {
             Some(tables) if !plan.use_ifma() => Implementation::Fma(Box::new(tables)),

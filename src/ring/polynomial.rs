@@ -48,7 +48,12 @@ impl<D: Domain> RnsPolynomial<D> {
     ///
     /// # Errors
     /// [`Error::Format`] when the number of words is wrong or a residue is not canonical.
-    pub fn from_words(ring: &RingContext, data: Vec<u64>, chain_limbs: usize, special_limbs: usize) -> Result<Self> {
+    pub fn from_words(
+        ring: &RingContext,
+        data: Vec<u64>,
+        chain_limbs: usize,
+        special_limbs: usize,
+    ) -> Result<Self> {
         let bad = |why: String| Error::Format {
             what: "polynomial".to_owned(),
             why,
@@ -108,7 +113,9 @@ impl<D: Domain> RnsPolynomial<D> {
             _ => return Err(Error::Internal(format!("no row for {limb:?}"))),
         };
         let n = ring.degree();
-        self.data.get(index * n..(index + 1) * n).ok_or_else(|| Error::Internal(format!("no row for {limb:?}")))
+        self.data
+            .get(index * n..(index + 1) * n)
+            .ok_or_else(|| Error::Internal(format!("no row for {limb:?}")))
     }
 
     /// Writable rows in the order of [`Self::limbs`].
@@ -190,7 +197,9 @@ impl<D: Domain> RnsPolynomial<D> {
             .data
             .get(..chain_limbs * ring.degree())
             .filter(|_| chain_limbs <= self.chain_limbs)
-            .ok_or_else(|| Error::Internal(format!("{} limbs cannot become {chain_limbs}", self.chain_limbs)))?;
+            .ok_or_else(|| {
+                Error::Internal(format!("{} limbs cannot become {chain_limbs}", self.chain_limbs))
+            })?;
         Ok(Self { data: words.to_vec(), chain_limbs, special_limbs: 0, domain: PhantomData })
     }
 }
@@ -247,7 +256,11 @@ impl RnsPolynomial<Evaluations> {
     ///
     /// # Errors
     /// [`Error::Internal`] when there are fewer limbs than should stay.
-    pub fn divide_by_dropped_limbs(&self, ring: &std::sync::Arc<RingContext>, chain_limbs: usize) -> Result<Self> {
+    pub fn divide_by_dropped_limbs(
+        &self,
+        ring: &std::sync::Arc<RingContext>,
+        chain_limbs: usize,
+    ) -> Result<Self> {
         if chain_limbs > self.chain_limbs {
             return Err(Error::Internal(format!("{} limbs cannot become {chain_limbs}", self.chain_limbs)));
         }
@@ -256,29 +269,41 @@ impl RnsPolynomial<Evaluations> {
             .chain((0..self.special_limbs).map(Limb::Special))
             .collect();
         let mut sources = ring.workspace(dropped.len() * ring.degree());
-        sources.par_chunks_exact_mut(ring.degree()).zip(&dropped).try_for_each(|(row, limb)| -> Result<()> {
-            row.copy_from_slice(self.row(ring, *limb)?);
-            ring.plan(*limb)?.inverse(row);
-            Ok(())
-        })?;
+        sources.par_chunks_exact_mut(ring.degree()).zip(&dropped).try_for_each(
+            |(row, limb)| -> Result<()> {
+                row.copy_from_slice(self.row(ring, *limb)?);
+                ring.plan(*limb)?.inverse(row);
+                Ok(())
+            },
+        )?;
         let kept: Vec<Limb> = (0..chain_limbs).map(Limb::Chain).collect();
-        let primes = |limbs: &[Limb]| limbs.iter().map(|limb| ring.prime(*limb)).collect::<Result<Vec<&Prime>>>();
+        let primes =
+            |limbs: &[Limb]| limbs.iter().map(|limb| ring.prime(*limb)).collect::<Result<Vec<&Prime>>>();
         let conversion = BaseConversion::new(primes(&dropped)?, primes(&kept)?);
         let mut result = Self::zero(ring, chain_limbs, 0);
         let rows: Vec<&[u64]> = sources.rows().collect();
         conversion.convert(ring.kernels(), &rows, result.rows_mut(ring).collect())?;
         let dropped_primes = primes(&dropped)?;
         let mut remainder = ring.workspace(chain_limbs * ring.degree());
-        result.data.par_chunks_exact_mut(ring.degree()).zip(remainder.par_chunks_exact_mut(ring.degree())).zip(&kept).try_for_each(
-            |((row, remainder), limb)| -> Result<()> {
+        result
+            .data
+            .par_chunks_exact_mut(ring.degree())
+            .zip(remainder.par_chunks_exact_mut(ring.degree()))
+            .zip(&kept)
+            .try_for_each(|((row, remainder), limb)| -> Result<()> {
                 let prime = ring.prime(*limb)?;
                 let product = dropped_primes.iter().fold(1, |x, q| prime.mul(x, prime.reduce(q.value())));
                 ring.plan(*limb)?.forward(row);
                 remainder.copy_from_slice(row);
-                ring.kernels().subtract_multiply(prime, row, self.row(ring, *limb)?, remainder, prime.inv(product));
+                ring.kernels().subtract_multiply(
+                    prime,
+                    row,
+                    self.row(ring, *limb)?,
+                    remainder,
+                    prime.inv(product),
+                );
                 Ok(())
-            },
-        )?;
+            })?;
         Ok(result)
     }
 }
@@ -288,9 +313,18 @@ impl RnsPolynomial<Coefficients> {
     ///
     /// # Errors
     /// [`Error::Internal`] when there are not N coefficients.
-    pub fn from_signed(ring: &RingContext, coefficients: &[i64], chain_limbs: usize, special_limbs: usize) -> Result<Self> {
+    pub fn from_signed(
+        ring: &RingContext,
+        coefficients: &[i64],
+        chain_limbs: usize,
+        special_limbs: usize,
+    ) -> Result<Self> {
         if coefficients.len() != ring.degree() {
-            return Err(Error::Internal(format!("{} coefficients for degree {}", coefficients.len(), ring.degree())));
+            return Err(Error::Internal(format!(
+                "{} coefficients for degree {}",
+                coefficients.len(),
+                ring.degree()
+            )));
         }
         let mut result = Self::zero(ring, chain_limbs, special_limbs);
         result.fill(ring, |_, prime, row| {

@@ -103,7 +103,11 @@ pub fn primes_near(target: f64, log2_n: u32, count: usize, taken: &[u64]) -> Res
     let step = 2u64 << log2_n;
     let limit = 1u64 << MAX_PRIME_BITS;
     let not_enough = || Error::Parameters {
-        what: format!("fewer than {count} free primes near 2^{:.2} that are 1 modulo 2^{}", target.log2(), log2_n + 1),
+        what: format!(
+            "fewer than {count} free primes near 2^{:.2} that are 1 modulo 2^{}",
+            target.log2(),
+            log2_n + 1
+        ),
         remedy: "use fewer levels, another prime size, or a smaller ring".to_owned(),
     };
     if !(target.is_finite() && target >= 1024.0 && target <= limit as f64) {

@@ -67,7 +67,11 @@ pub fn sample_ternary(degree: usize, randomness: &mut Randomness) -> Zeroizing<V
 ///
 /// # Errors
 /// [`Error::Parameters`] when `weight` exceeds the degree.
-pub fn sample_sparse_ternary(degree: usize, weight: usize, randomness: &mut Randomness) -> Result<Zeroizing<Vec<i64>>> {
+pub fn sample_sparse_ternary(
+    degree: usize,
+    weight: usize,
+    randomness: &mut Randomness,
+) -> Result<Zeroizing<Vec<i64>>> {
     if weight > degree || !degree.is_power_of_two() {
         return Err(Error::Parameters {
             what: format!("Hamming weight {weight} in degree {degree}"),
@@ -140,7 +144,8 @@ mod tests {
 
     #[test]
     fn sparse_secrets_have_their_weight() {
-        let secret = sample_sparse_ternary(1 << 10, 32, &mut Randomness::from_insecure_fixed_seed(2)).unwrap();
+        let secret =
+            sample_sparse_ternary(1 << 10, 32, &mut Randomness::from_insecure_fixed_seed(2)).unwrap();
         assert_eq!(secret.iter().filter(|x| x.abs() == 1).count(), 32);
         assert_eq!(secret.iter().filter(|x| **x == 0).count(), 1024 - 32);
         assert!(sample_sparse_ternary(16, 17, &mut Randomness::from_insecure_fixed_seed(2)).is_err());

@@ -94,7 +94,10 @@ pub(super) unsafe fn store(target: *mut u64, x: __m256d) {
 /// Panics unless all rows have the length of the first, a multiple of 4: the contract of every kernel here.
 #[inline]
 fn check(length: usize, others: &[usize]) {
-    assert!(length.is_multiple_of(4) && others.iter().all(|other| *other == length), "rows of unequal length");
+    assert!(
+        length.is_multiple_of(4) && others.iter().all(|other| *other == length),
+        "rows of unequal length"
+    );
 }
 
 macro_rules! detected {
@@ -121,7 +124,13 @@ pub(super) fn multiply(token: FmaToken, prime: &Prime, out: &mut [u64], a: &[u64
     detected!(token, run(prime, out, a, b));
 }
 
-pub(super) fn multiply_accumulate(token: FmaToken, prime: &Prime, accumulator: &mut [u64], a: &[u64], b: &[u64]) {
+pub(super) fn multiply_accumulate(
+    token: FmaToken,
+    prime: &Prime,
+    accumulator: &mut [u64],
+    a: &[u64],
+    b: &[u64],
+) {
     #[target_feature(enable = "avx2,fma")]
     fn run(prime: &Prime, accumulator: &mut [u64], a: &[u64], b: &[u64]) {
         check(accumulator.len(), &[a.len(), b.len()]);
@@ -146,12 +155,7 @@ pub(super) fn inner_product(
     keys: &[(&[u64], &[u64])],
 ) {
     #[target_feature(enable = "avx2,fma")]
-    fn run(
-        prime: &Prime,
-        out: (&mut [u64], &mut [u64]),
-        digits: &[&[u64]],
-        keys: &[(&[u64], &[u64])],
-    ) {
+    fn run(prime: &Prime, out: (&mut [u64], &mut [u64]), digits: &[&[u64]], keys: &[(&[u64], &[u64])]) {
         let length = out.0.len();
         check(length, &[out.1.len()]);
         assert!(digits.len() == keys.len(), "as many digits as key rows");
@@ -202,7 +206,14 @@ pub(super) fn multiply_scalar(token: FmaToken, prime: &Prime, out: &mut [u64], a
     detected!(token, run(prime, out, a, c));
 }
 
-pub(super) fn subtract_multiply(token: FmaToken, prime: &Prime, out: &mut [u64], a: &[u64], b: &[u64], c: u64) {
+pub(super) fn subtract_multiply(
+    token: FmaToken,
+    prime: &Prime,
+    out: &mut [u64],
+    a: &[u64],
+    b: &[u64],
+    c: u64,
+) {
     #[target_feature(enable = "avx2,fma")]
     fn run(prime: &Prime, out: &mut [u64], a: &[u64], b: &[u64], c: u64) {
         check(out.len(), &[a.len(), b.len()]);
@@ -242,6 +253,22 @@ pub(super) fn multiply_scalar_accumulate(
         }
     }
     detected!(token, run(prime, accumulator, a, c));
+}
+
+pub(super) fn reduce_floats(token: FmaToken, prime: &Prime, out: &mut [u64], values: &[f64]) {
+    #[target_feature(enable = "avx2,fma")]
+    fn run(prime: &Prime, out: &mut [u64], values: &[f64]) {
+        check(out.len(), &[values.len()]);
+        let vector = VectorPrime::new(prime);
+        for k in (0..out.len()).step_by(4) {
+            // SAFETY: k + 4 ≤ the checked common length.
+            unsafe {
+                let x = vector.reduce(_mm256_loadu_pd(values.as_ptr().add(k)));
+                store(out.as_mut_ptr().add(k), vector.canonical(x));
+            }
+        }
+    }
+    detected!(token, run(prime, out, values));
 }
 
 pub(super) fn add(token: FmaToken, prime: &Prime, out: &mut [u64], a: &[u64], b: &[u64]) {
@@ -329,7 +356,8 @@ fn convert_base_run(
             let vector = VectorPrime::new(prime);
             let half = prime.float * 0.5;
             for (factor, split) in column.factors.iter().zip(&mut factors) {
-                let centred = if *factor as f64 > half { *factor as f64 - prime.float } else { *factor as f64 };
+                let centred =
+                    if *factor as f64 > half { *factor as f64 - prime.float } else { *factor as f64 };
                 let high = (centred / SPLIT).round_ties_even();
                 *split = (high, centred - high * SPLIT);
             }
@@ -343,7 +371,10 @@ fn convert_base_run(
                     let factor_low = _mm256_set1_pd(*factor_low);
                     // SAFETY: 2k + 8 ≤ 2 · BLOCK.
                     let (high, low) = unsafe {
-                        (_mm256_loadu_pd(parts.as_ptr().add(2 * k)), _mm256_loadu_pd(parts.as_ptr().add(2 * k + 4)))
+                        (
+                            _mm256_loadu_pd(parts.as_ptr().add(2 * k)),
+                            _mm256_loadu_pd(parts.as_ptr().add(2 * k + 4)),
+                        )
                     };
                     top = _mm256_fmadd_pd(high, factor_high, top);
                     middle = _mm256_fmadd_pd(high, factor_low, middle);

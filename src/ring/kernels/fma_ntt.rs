@@ -101,7 +101,14 @@ impl FmaNtt {
             let mut reduce = false;
             while n / blocks > 4096 {
                 for block in 0..blocks {
-                    self.forward_radix_4(prime, data.add(block * (n / blocks)), n / blocks, blocks, block, reduce);
+                    self.forward_radix_4(
+                        prime,
+                        data.add(block * (n / blocks)),
+                        n / blocks,
+                        blocks,
+                        block,
+                        reduce,
+                    );
                 }
                 blocks *= 4;
                 reduce = !reduce;
@@ -221,7 +228,13 @@ impl FmaNtt {
                     inner /= 4;
                     let size = length / inner;
                     for block in 0..inner {
-                        self.inverse_radix_4(prime, base.add(block * size), size, blocks * inner, outer * inner + block);
+                        self.inverse_radix_4(
+                            prime,
+                            base.add(block * size),
+                            size,
+                            blocks * inner,
+                            outer * inner + block,
+                        );
                     }
                 }
             }
@@ -304,7 +317,13 @@ impl FmaNtt {
 /// Layers (0,2)(1,3) by w1, then (0,1) by w2 and (2,3) by w3.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn forward_butterfly_4(prime: VectorPrime, a: [__m256d; 4], w1: __m256d, w2: __m256d, w3: __m256d) -> [__m256d; 4] {
+fn forward_butterfly_4(
+    prime: VectorPrime,
+    a: [__m256d; 4],
+    w1: __m256d,
+    w2: __m256d,
+    w3: __m256d,
+) -> [__m256d; 4] {
     let [a0, a1, a2, a3] = a;
     let (v2, v3) = (prime.multiply(a2, w1), prime.multiply(a3, w1));
     let (b0, b2) = (_mm256_add_pd(a0, v2), _mm256_sub_pd(a0, v2));
@@ -316,7 +335,13 @@ fn forward_butterfly_4(prime: VectorPrime, a: [__m256d; 4], w1: __m256d, w2: __m
 /// Layers (0,1) by w2 and (2,3) by w3, then (0,2)(1,3) by w1; the sums reduced.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn inverse_butterfly_4(prime: VectorPrime, a: [__m256d; 4], w1: __m256d, w2: __m256d, w3: __m256d) -> [__m256d; 4] {
+fn inverse_butterfly_4(
+    prime: VectorPrime,
+    a: [__m256d; 4],
+    w1: __m256d,
+    w2: __m256d,
+    w3: __m256d,
+) -> [__m256d; 4] {
     let [a0, a1, a2, a3] = a;
     let (b0, b1) = (_mm256_add_pd(a0, a1), prime.multiply(_mm256_sub_pd(a0, a1), w2));
     let (b2, b3) = (_mm256_add_pd(a2, a3), prime.multiply(_mm256_sub_pd(a2, a3), w3));

@@ -146,6 +146,15 @@ impl Kernels {
         }
     }
 
+    /// out = the integers `values` (exact f64, magnitude below 2^52) modulo the prime.
+    pub fn reduce_floats(self, prime: &Prime, out: &mut [u64], values: &[f64]) {
+        match self {
+            Self::Portable => portable::reduce_floats(prime, out, values),
+            #[cfg(target_arch = "x86_64")]
+            Self::Fma(token) => fma::reduce_floats(token, prime, out, values),
+        }
+    }
+
     /// Base conversion of one block of coefficients: targets_j = Σ_i y_i · factors_{j,i} modulo p_j, where y_i is
     /// sources_i · weights_i modulo q_i, centred. `sources` and `targets` are blocks of equal length.
     pub fn convert_base(

@@ -3,20 +3,15 @@
 use super::super::Prime;
 use super::ConversionColumn;
 
-/// a · b modulo the prime; a hardware division is slow, so the quotient is estimated in f64 and corrected exactly.
-fn multiply_one(prime: &Prime, a: u64, b: u64) -> u64 {
-    prime.mul(a, b)
-}
-
 pub(super) fn multiply(prime: &Prime, out: &mut [u64], a: &[u64], b: &[u64]) {
     for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-        *out = multiply_one(prime, *a, *b);
+        *out = prime.mul(*a, *b);
     }
 }
 
 pub(super) fn multiply_accumulate(prime: &Prime, accumulator: &mut [u64], a: &[u64], b: &[u64]) {
     for ((accumulator, a), b) in accumulator.iter_mut().zip(a).zip(b) {
-        *accumulator = prime.add(*accumulator, multiply_one(prime, *a, *b));
+        *accumulator = prime.add(*accumulator, prime.mul(*a, *b));
     }
 }
 
@@ -36,19 +31,25 @@ pub(super) fn inner_product(
 
 pub(super) fn multiply_scalar(prime: &Prime, out: &mut [u64], a: &[u64], c: u64) {
     for (out, a) in out.iter_mut().zip(a) {
-        *out = multiply_one(prime, *a, c);
+        *out = prime.mul(*a, c);
     }
 }
 
 pub(super) fn subtract_multiply(prime: &Prime, out: &mut [u64], a: &[u64], b: &[u64], c: u64) {
     for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-        *out = multiply_one(prime, prime.sub(*a, *b), c);
+        *out = prime.mul(prime.sub(*a, *b), c);
     }
 }
 
 pub(super) fn multiply_scalar_accumulate(prime: &Prime, accumulator: &mut [u64], a: &[u64], c: u64) {
     for (accumulator, a) in accumulator.iter_mut().zip(a) {
-        *accumulator = prime.add(*accumulator, multiply_one(prime, *a, c));
+        *accumulator = prime.add(*accumulator, prime.mul(*a, c));
+    }
+}
+
+pub(super) fn reduce_floats(prime: &Prime, out: &mut [u64], values: &[f64]) {
+    for (out, value) in out.iter_mut().zip(values) {
+        *out = prime.reduce_signed(*value as i64);
     }
 }
 
@@ -97,7 +98,8 @@ pub(super) fn convert_base(
     }
     for (prime, column, row) in targets {
         for (out, residues) in row.iter_mut().zip(weighted.chunks_exact(sources.len().max(1))) {
-            let sum: i128 = residues.iter().zip(&column.factors).map(|(y, f)| i128::from(*y) * i128::from(*f)).sum();
+            let sum: i128 =
+                residues.iter().zip(&column.factors).map(|(y, f)| i128::from(*y) * i128::from(*f)).sum();
             *out = prime.reduce_wide(sum);
         }
     }

@@ -44,6 +44,8 @@ proptest! {
         prop_assert!(both(&|k, out| k.add(&p, out, &a, &b)), "add");
         prop_assert!(both(&|k, out| k.add_assign(&p, out, &b)), "add_assign");
         prop_assert!(both(&|k, out| k.sub(&p, out, &a, &b)), "sub");
+        let floats: Vec<f64> = a.iter().zip(&b).map(|(x, y)| (*x as f64 - *y as f64) * 3.0).collect();
+        prop_assert!(both(&|k, out| k.reduce_floats(&p, out, &floats)), "reduce_floats");
         let rows: Vec<Vec<u64>> = (0..3 * digits).map(|i| row(&p, n, seed.wrapping_add(i as u64))).collect();
         let digit_rows: Vec<&[u64]> = rows[..digits].iter().map(Vec::as_slice).collect();
         let keys: Vec<(&[u64], &[u64])> =

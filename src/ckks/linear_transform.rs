@@ -1,0 +1,308 @@
+//! Linear transforms with hoisted baby steps, in two ways.
+//!
+//! *Double hoisting* (Bossuat et al. 2021, §4): baby steps stay in QP, undivided; every giant step divides its inner sum
+//! once and the whole transform once more. *Single hoisting*: each baby step is divided by P. The first saves two divisions a
+//! baby step and pays in plaintexts that need the special limbs as well. Which is cheaper is decided by counting NTTs.
+//! Work goes limb by limb, so that the rotated inputs of one limb stay in cache while all diagonals pass over them.
+//!
+//! Cost with b nonzero babies, g nonzero giants, D diagonals at l limbs, K special primes: one decomposition for all babies,
+//! g decompositions, and D·(l + K) NTTs for lazy diagonals (D·l with single hoisting).
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use super::arithmetic::{check_levels, check_scales};
+use super::client::{coefficients_are_exact, encode_coefficients, fill_evaluations};
+use super::evaluation_keys::GaloisKey;
+use super::evaluator::CkksEvaluator;
+use super::key_switching::{Decomposition, Extended, special_product};
+use super::rotation::accumulate_image;
+use super::{Ciphertext, Plaintext};
+use crate::contract::{Diagonal, Error, GiantStep, LinearTransform, Result, Scale, normalize_step};
+use crate::ring::{Evaluations, Limb, RnsPolynomial};
+
+/// Lazy diagonals whose coefficients are held at once: at N = 2^16, 512 KB each.
+const DIAGONALS_IN_FLIGHT: usize = 256;
+
+/// A diagonal ready to give its residues limb by limb.
+enum Prepared<'a> {
+    Encoded(&'a RnsPolynomial<Evaluations>),
+    Coefficients { values: Vec<f64>, exact: bool },
+}
+
+/// The rotated inputs: rows of every baby step for each limb.
+enum Babies<'a> {
+    /// Rotated ciphertexts, divided by P.
+    Divided(BTreeMap<usize, Ciphertext>),
+    /// To be made limb by limb, times P.
+    Extended { decomposition: Decomposition, keys: BTreeMap<usize, &'a GaloisKey> },
+}
+
+impl CkksEvaluator {
+    pub(super) fn transform(
+        &self,
+        a: &Ciphertext,
+        transform: &LinearTransform<'_, Plaintext>,
+        scale: Scale,
+    ) -> Result<Ciphertext> {
+        if transform.diagonals() == 0 {
+            return Err(Error::Shape {
+                operation: "linear_transform",
+                what: "0 diagonals".to_owned(),
+                remedy: "give at least one".to_owned(),
+            });
+        }
+        let product_scale = a.scale * scale;
+        self.check_room("linear_transform", product_scale, a.level)?;
+        let ring = self.parameters.ring();
+        let slots = self.parameters.slots();
+        // Missing keys are found before any work.
+        for giant in transform.giants.iter().filter(|giant| !giant.babies.is_empty()) {
+            let step = normalize_step(giant.step, slots);
+            if step != 0 {
+                self.keys.rotation(step, a.level)?;
+            }
+        }
+        let babies = self.prepare_babies(a, transform)?;
+        let mut extended_total: Option<Extended> = None;
+        let mut divided_terms: Vec<(Ciphertext, i64)> = Vec::new();
+        let mut giants = transform.giants.as_slice();
+        while !giants.is_empty() {
+            let (now, later) = giants.split_at(giants_in_flight(giants));
+            for (giant, sum) in now.iter().zip(self.inner_sums(a, &babies, now, scale)?) {
+                let step = normalize_step(giant.step, slots);
+                match &babies {
+                    Babies::Divided(_) => {
+                        let Extended { c0, c1 } = sum;
+                        divided_terms
+                            .push((Ciphertext { c0, c1, level: a.level, scale: product_scale }, giant.step));
+                    }
+                    Babies::Extended { .. } if step == 0 => match &mut extended_total {
+                        None => extended_total = Some(sum),
+                        Some(total) => total.add_assign(ring, &sum)?,
+                    },
+                    Babies::Extended { .. } => {
+                        let key = self.keys.rotation(step, a.level)?;
+                        let divided = sum.c1.divide_by_dropped_limbs(ring, a.c1.chain_limbs())?;
+                        let mut switched = Decomposition::new(ring, &divided, key.key.special_limbs())?
+                            .inner_product(ring, &key.key)?;
+                        switched.c0.fill(ring, |limb, prime, row| {
+                            ring.kernels().add_assign(prime, row, sum.c0.row(ring, limb)?);
+                            Ok(())
+                        })?;
+                        accumulate_image(ring, &mut extended_total, &switched, &key.automorphism)?;
+                    }
+                }
+            }
+            giants = later;
+        }
+        if let Some(total) = extended_total {
+            let (c0, c1) = total.divide(ring)?;
+            return Ok(Ciphertext { c0, c1, level: a.level, scale: product_scale });
+        }
+        let terms: Vec<(&Ciphertext, i64)> = divided_terms.iter().map(|(term, step)| (term, *step)).collect();
+        self.rotate_and_sum(&terms)
+    }
+
+    /// Decomposes the input once and decides how baby steps are held.
+    fn prepare_babies(
+        &self,
+        a: &Ciphertext,
+        transform: &LinearTransform<'_, Plaintext>,
+    ) -> Result<Babies<'_>> {
+        let ring = self.parameters.ring();
+        let steps = transform.baby_steps(self.parameters.slots());
+        let rotated = steps.iter().filter(|step| **step != 0).count();
+        let keys = steps
+            .iter()
+            .filter(|step| **step != 0)
+            .map(|step| Ok((*step, self.keys.rotation(*step, a.level)?)))
+            .collect::<Result<BTreeMap<_, _>>>()?;
+        let (limbs, special) = (a.c1.chain_limbs(), ring.special_limbs());
+        let diagonals =
+            || transform.giants.iter().flat_map(|giant| &giant.babies).map(|(_, diagonal)| diagonal);
+        let without_special_limbs = |diagonal: &Diagonal<'_, Plaintext>| matches!(diagonal, Diagonal::Encoded(p) if p.polynomial.special_limbs() == 0);
+        let lazy = diagonals().filter(|diagonal| matches!(diagonal, Diagonal::Lazy(_))).count();
+        // In NTTs: more limbs a diagonal against two divisions a baby step.
+        let extended_cost = lazy * special + transform.giants.len() * 2 * (limbs + special);
+        let divided_cost = rotated * 2 * (limbs + special);
+        if rotated > 0 && extended_cost < divided_cost && !diagonals().any(without_special_limbs) {
+            let decomposition = Decomposition::new(ring, &a.c1, special)?;
+            for key in keys.values() {
+                decomposition.check_key(&key.key)?;
+            }
+            return Ok(Babies::Extended { decomposition, keys });
+        }
+        let signed: Vec<i64> = steps.iter().filter_map(|step| i64::try_from(*step).ok()).collect();
+        Ok(Babies::Divided(steps.into_iter().zip(self.rotate_hoisted(a, &signed)?).collect()))
+    }
+
+    /// Encoded or lazily computed diagonals of some giant steps.
+    fn prepare_diagonals<'t>(
+        &self,
+        a: &Ciphertext,
+        giants: &'t [GiantStep<'_, Plaintext>],
+        scale: Scale,
+    ) -> Result<Vec<Vec<Prepared<'t>>>> {
+        let prepare = |diagonal: &'t Diagonal<'_, Plaintext>| -> Result<Prepared<'t>> {
+            match diagonal {
+                Diagonal::Encoded(plaintext) => {
+                    check_levels("linear_transform", a.level, plaintext.level)?;
+                    check_scales("linear_transform", plaintext.scale, scale)?;
+                    Ok(Prepared::Encoded(&plaintext.polynomial))
+                }
+                Diagonal::Lazy(values) => {
+                    let values = values();
+                    let values = encode_coefficients(
+                        &self.parameters,
+                        &self.encoder,
+                        "linear_transform",
+                        &values,
+                        a.level,
+                        scale,
+                    )?;
+                    let exact = coefficients_are_exact(&values);
+                    Ok(Prepared::Coefficients { values, exact })
+                }
+            }
+        };
+        giants
+            .iter()
+            .map(|giant| giant.babies.par_iter().map(|(_, diagonal)| prepare(diagonal)).collect())
+            .collect()
+    }
+
+    /// Σ_i diagonal_i ⊙ rot(a, baby_i) for each giant step; times P and with special limbs when babies are extended.
+    fn inner_sums(
+        &self,
+        a: &Ciphertext,
+        babies: &Babies<'_>,
+        giants: &[GiantStep<'_, Plaintext>],
+        scale: Scale,
+    ) -> Result<Vec<Extended>> {
+        let ring = self.parameters.ring();
+        let slots = self.parameters.slots();
+        let n = ring.degree();
+        let prepared = self.prepare_diagonals(a, giants, scale)?;
+        let limbs: Vec<Limb> = match babies {
+            Babies::Extended { decomposition, .. } => decomposition.limbs().to_vec(),
+            Babies::Divided(_) => a.c0.limbs(),
+        };
+        let special = limbs.iter().filter(|limb| matches!(limb, Limb::Special(_))).count();
+        let mut sums: Vec<Extended> =
+            giants.iter().map(|_| Extended::zero(ring, a.c0.chain_limbs(), special)).collect();
+        // Steps used by these giants only: others were needed by earlier or later ones.
+        let mut steps: Vec<usize> = giants
+            .iter()
+            .flat_map(|giant| &giant.babies)
+            .map(|(step, _)| normalize_step(*step, slots))
+            .collect();
+        steps.sort_unstable();
+        steps.dedup();
+        let mut rows_by_limb: Vec<Vec<(&mut [u64], &mut [u64])>> = Vec::new();
+        rows_by_limb.resize_with(limbs.len(), Vec::new);
+        for sum in &mut sums {
+            let rows = sum.c0.rows_mut(ring).zip(sum.c1.rows_mut(ring));
+            for (place, row) in rows_by_limb.iter_mut().zip(rows) {
+                place.push(row);
+            }
+        }
+        rows_by_limb.into_par_iter().zip(&limbs).enumerate().try_for_each(
+            |(index, (outs, limb))| -> Result<()> {
+                let prime = ring.prime(*limb)?;
+                let mut baby_workspace = ring.workspace(match babies {
+                    Babies::Extended { .. } => 2 * steps.len() * n,
+                    Babies::Divided(_) => 0,
+                });
+                if let Babies::Extended { decomposition, keys } = babies {
+                    let mut spare = ring.workspace(2 * n);
+                    let (spare_0, spare_1) = spare.split_at_mut(n);
+                    for (step, rows) in steps.iter().zip(baby_workspace.chunks_exact_mut(2 * n)) {
+                        let (row_0, row_1) = rows.split_at_mut(n);
+                        let factor = match limb {
+                            Limb::Chain(_) => special_product(ring, prime, special)?,
+                            Limb::Special(_) => 0,
+                        };
+                        match keys.get(step) {
+                            Some(key) => {
+                                decomposition.inner_product_limb(
+                                    ring,
+                                    &key.key,
+                                    index,
+                                    (&mut *spare_0, &mut *spare_1),
+                                )?;
+                                if factor != 0 {
+                                    let c0 = a.c0.row(ring, *limb)?;
+                                    ring.kernels().multiply_scalar_accumulate(prime, spare_0, c0, factor);
+                                }
+                                key.automorphism.apply(row_0, spare_0);
+                                key.automorphism.apply(row_1, spare_1);
+                            }
+                            None if factor != 0 => {
+                                ring.kernels().multiply_scalar(prime, row_0, a.c0.row(ring, *limb)?, factor);
+                                ring.kernels().multiply_scalar(prime, row_1, a.c1.row(ring, *limb)?, factor);
+                            }
+                            None => {
+                                row_0.fill(0);
+                                row_1.fill(0);
+                            }
+                        }
+                    }
+                }
+                let baby_rows: BTreeMap<usize, (&[u64], &[u64])> = match babies {
+                    Babies::Extended { .. } => steps
+                        .iter()
+                        .zip(baby_workspace.chunks_exact(2 * n))
+                        .map(|(step, rows)| (*step, rows.split_at(n)))
+                        .collect(),
+                    Babies::Divided(rotated) => steps
+                        .iter()
+                        .filter_map(|step| rotated.get(step).map(|ciphertext| (*step, ciphertext)))
+                        .map(|(step, ciphertext)| {
+                            Ok((step, (ciphertext.c0.row(ring, *limb)?, ciphertext.c1.row(ring, *limb)?)))
+                        })
+                        .collect::<Result<_>>()?,
+                };
+                for ((giant, prepared), out) in giants.iter().zip(&prepared).zip(outs) {
+                    let lazy = prepared.iter().filter(|p| matches!(p, Prepared::Coefficients { .. })).count();
+                    let mut encoded = ring.workspace(lazy * n);
+                    let mut free = encoded.chunks_exact_mut(n);
+                    let mut plaintexts: Vec<&[u64]> = Vec::with_capacity(prepared.len());
+                    for diagonal in prepared {
+                        plaintexts.push(match diagonal {
+                            Prepared::Encoded(polynomial) => polynomial.row(ring, *limb)?,
+                            Prepared::Coefficients { values, exact } => {
+                                let row =
+                                    free.next().ok_or_else(|| Error::Internal("no row left".to_owned()))?;
+                                fill_evaluations(&self.parameters, *limb, values, *exact, row)?;
+                                row
+                            }
+                        });
+                    }
+                    let inputs = giant
+                        .babies
+                        .iter()
+                        .map(|(step, _)| {
+                            let rows = baby_rows.get(&normalize_step(*step, slots)).copied();
+                            rows.ok_or_else(|| Error::Internal(format!("baby step {step} was not prepared")))
+                        })
+                        .collect::<Result<Vec<_>>>()?;
+                    ring.kernels().inner_product(prime, out, &plaintexts, &inputs);
+                }
+                Ok(())
+            },
+        )?;
+        Ok(sums)
+    }
+}
+
+/// How many giant steps to take at once so that few enough lazy diagonals are held; at least one.
+fn giants_in_flight(giants: &[GiantStep<'_, Plaintext>]) -> usize {
+    let mut diagonals = 0;
+    let fitting = giants.iter().take_while(|giant| {
+        diagonals += giant.babies.len();
+        diagonals <= DIAGONALS_IN_FLIGHT
+    });
+    fitting.count().max(1)
+}
