@@ -6,3 +6,6 @@ mod presets;
 
 pub use client::NativeClient;
 pub use presets::{n16_levelled, test_levelled};
+
+#[cfg(test)]
+mod tests;
