@@ -156,6 +156,15 @@ impl CkksEvaluator {
 
     pub(super) fn mul_complex(&self, a: &Ciphertext, c: Complex64, scale: Scale) -> Result<Ciphertext> {
         let product = a.scale * scale;
+        if !(scale.0.is_finite() && scale.0 >= 1.0) {
+            let log2_modulus = self.parameters.chain().log2_modulus(a.level)?;
+            return Err(Error::ScaleOutOfRange {
+                operation: "mul_constant",
+                scale,
+                log2_modulus,
+                level: a.level,
+            });
+        }
         self.check_room("mul_constant", product, a.level)?;
         let (real, imaginary) =
             (rounded("mul_constant", c.re, scale)?, rounded("mul_constant", c.im, scale)?);

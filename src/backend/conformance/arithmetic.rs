@@ -105,6 +105,7 @@ pub(crate) fn provided_operations_are_their_definitions<B: Backend>() {
     f.assert_canonical("a + values", &e.add_values(&a, &y).unwrap(), level, &zip(&x, &y, |x, y| x + y), 1.5);
     f.assert_canonical("a · scalar", &e.mul_scalar(&a, c).unwrap(), below, &zip(&x, &x, |x, _| x * c), 3.0);
     // Also at a scale that is not canonical.
+    let c = Complex64::new(0.375, -0.875); // exact at this scale
     let product = e.mul_constant(&a, c, Scale(2f64.powi(10))).unwrap();
     let shifted = e.add_values(&product, &y).unwrap();
     assert_state("product + values", &shifted, level, product.scale());

@@ -78,7 +78,7 @@ fn random_operation<B: Backend>(f: &mut Fixture<B>, count: usize) -> Operation {
         3 => Operation::Sub(a, b),
         4 => Operation::Mul(a, b),
         5 => Operation::AddConstant(a, constant),
-        6 => Operation::MulConstant(a, constant, f.random.random_range(5.0..45.0)),
+        6 => Operation::MulConstant(a, constant, f.random.random_range(28.0..45.0)),
         7 => Operation::MulValues(a, f.values()),
         8 => Operation::MulInteger(a, f.random.random_range(-2..=2)),
         9 => Operation::MulByI(a),
