@@ -1,8 +1,11 @@
 //! One file per verb. The only place that prints, parses flags, or uses `anyhow`.
 
+mod calibrate;
 mod doctor;
+mod eval;
 mod import;
 mod machine;
+mod progress;
 mod report;
 
 use clap::{Parser, Subcommand};
@@ -19,6 +22,10 @@ struct Arguments {
 enum Verb {
     /// Show what this machine offers: cores, SIMD, memory, OpenFHE.
     Doctor(doctor::Doctor),
+    /// Measure a model on texts and choose its approximations.
+    Calibrate(calibrate::Calibrate),
+    /// Compare the approximated model with the exact one.
+    Eval(eval::Eval),
     /// Turn a GGUF file into a model directory.
     Import(import::Import),
 }
@@ -32,6 +39,8 @@ pub fn run() -> std::process::ExitCode {
         .init();
     let result = match Arguments::parse().verb {
         Verb::Doctor(verb) => verb.run(),
+        Verb::Calibrate(verb) => verb.run(),
+        Verb::Eval(verb) => verb.run(),
         Verb::Import(verb) => verb.run(),
     };
     match result {

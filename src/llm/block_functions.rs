@@ -21,7 +21,7 @@ pub enum NormPlace {
 /// A tensor that the encrypted decoder refreshes by a bootstrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Refreshed {
-    /// Un-normalised attention output of all heads.
+    /// Attention output of all heads, divided.
     AttentionOutput,
     /// Residual stream between attention and MLP.
     MiddleResidual,
@@ -31,6 +31,19 @@ pub enum Refreshed {
     Gate,
     /// Residual stream after the MLP.
     Residual,
+}
+
+/// A tensor that passes between the functions without a bootstrap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Observed {
+    /// Queries after RoPE.
+    Query,
+    /// Keys of the new positions after RoPE.
+    Key,
+    /// Values of the new positions.
+    Value,
+    /// `SiLU(gate) · up`.
+    DownInput,
 }
 
 /// The non-linear parts of the forward pass.
@@ -69,6 +82,14 @@ pub trait BlockFunctions {
     /// # Errors
     /// As [`BlockFunctions::inverse_root`].
     fn refresh(&mut self, layer: usize, tensor: Refreshed, values: &mut Array2<f32>) -> Result<()>;
+
+    /// Called on the tensors between; does nothing unless an implementation records them.
+    ///
+    /// # Errors
+    /// As [`BlockFunctions::inverse_root`].
+    fn observe(&mut self, _layer: usize, _tensor: Observed, _values: ArrayView2<'_, f32>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The functions themselves.

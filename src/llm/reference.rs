@@ -9,10 +9,11 @@ use std::path::Path;
 use ndarray::linalg::general_mat_mul;
 use ndarray::parallel::prelude::*;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
+use sha2::{Digest, Sha256};
 
 use crate::contract::{Error, Result};
 
-use super::block_functions::{BlockFunctions, ExactFunctions, NormPlace, Refreshed};
+use super::block_functions::{BlockFunctions, ExactFunctions, NormPlace, Observed, Refreshed};
 use super::config::LlamaConfig;
 use super::weights::{LayerWeights, Weights};
 
@@ -83,6 +84,18 @@ impl ReferenceModel {
     /// The model's shape.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
+    }
+
+    /// SHA-256, in hexadecimal, over the configuration and all norm weights: tells trained models apart without reading
+    /// every matrix. What belongs to a model (calibration, plans) carries it.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.config.to_json().to_string());
+        let norms = self.layers.iter().flat_map(|layer| [&layer.input_norm, &layer.post_attention_norm]);
+        for value in norms.chain([&self.final_norm]).flatten() {
+            hash.update(value.to_le_bytes());
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The decoded layers.
@@ -226,8 +239,12 @@ impl ReferenceModel {
         let mut keys = linear(normed, &weights.key);
         self.rotate(&mut queries, first);
         self.rotate(&mut keys, first);
+        let values = linear(normed, &weights.value);
+        functions.observe(layer, Observed::Query, queries.view())?;
+        functions.observe(layer, Observed::Key, keys.view())?;
+        functions.observe(layer, Observed::Value, values.view())?;
         append(&mut cache.0, &keys)?;
-        append(&mut cache.1, &linear(normed, &weights.value))?;
+        append(&mut cache.1, &values)?;
         let mut output = Array2::zeros(queries.raw_dim());
         for head in 0..self.config.num_attention_heads {
             let own = s![.., head * head_dim..(head + 1) * head_dim];
@@ -256,6 +273,7 @@ impl ReferenceModel {
         functions.refresh(layer, Refreshed::Up, &mut up)?;
         functions.silu(layer, &mut gate)?;
         gate *= &up;
+        functions.observe(layer, Observed::DownInput, gate.view())?;
         Ok(linear(&gate, &weights.down))
     }
 
@@ -289,6 +307,17 @@ pub fn argmax(values: ArrayView1<'_, f32>) -> usize {
 
 /// `x · Wᵀ` for `x: (rows, inputs)` and `weight: (outputs, inputs)`, spread over output features.
 fn linear(x: &Array2<f32>, weight: &Array2<f32>) -> Array2<f32> {
+    if x.nrows() == 1 {
+        // One row is bound by reading the weights: dot products need no repacking of them.
+        let row = x.row(0);
+        let mut y = Array2::zeros((1, weight.nrows()));
+        y.row_mut(0)
+            .axis_chunks_iter_mut(Axis(0), FEATURES_PER_TASK)
+            .into_par_iter()
+            .zip(weight.axis_chunks_iter(Axis(0), FEATURES_PER_TASK))
+            .for_each(|(mut y, weight)| y.assign(&weight.dot(&row)));
+        return y;
+    }
     let mut y = Array2::zeros((x.nrows(), weight.nrows()));
     y.axis_chunks_iter_mut(Axis(1), FEATURES_PER_TASK)
         .into_par_iter()
@@ -302,94 +331,5 @@ fn append(cached: &mut Array2<f32>, rows: &Array2<f32>) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::Value;
-
-    pub(crate) fn tiny() -> std::path::PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny-shakespeare-llama")
-    }
-
-    fn cases() -> Vec<Value> {
-        let text = std::fs::read_to_string(tiny().join("reference.json")).unwrap();
-        serde_json::from_str::<Value>(&text).unwrap()["cases"].as_array().unwrap().clone()
-    }
-
-    fn numbers(value: &Value) -> Vec<f64> {
-        value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
-    }
-
-    fn tokens(value: &Value) -> Vec<u32> {
-        numbers(value).into_iter().map(|number| number as u32).collect()
-    }
-
-    #[test]
-    fn every_logit_agrees_with_the_recorded_float64_pass() {
-        let model = ReferenceModel::read(&tiny()).unwrap();
-        for case in cases() {
-            let ids = tokens(&case["token_ids"]);
-            let hidden = model.forward(&ids, &mut model.new_cache(), &mut ExactFunctions).unwrap();
-            let logits = model.logits(&hidden);
-            let last = ids.len() - 1;
-            for (found, wanted) in [
-                (hidden.row(last), numbers(&case["last_hidden_after_final_norm"])),
-                (logits.row(last), numbers(&case["last_logits"])),
-            ] {
-                assert_eq!(found.len(), wanted.len());
-                let worst = found
-                    .iter()
-                    .zip(&wanted)
-                    .map(|(found, wanted)| (f64::from(*found) - wanted).abs())
-                    .fold(0.0, f64::max);
-                assert!(worst < 1e-4, "{}: worst difference {worst:e}", case["prompt"]);
-            }
-        }
-    }
-
-    #[test]
-    fn greedy_text_agrees_token_by_token_through_the_cache() {
-        let model = ReferenceModel::read(&tiny()).unwrap();
-        for case in cases() {
-            let mut cache = model.new_cache();
-            let generated = model.generate_greedy(&tokens(&case["token_ids"]), &mut cache, 16).unwrap();
-            assert_eq!(generated, tokens(&case["greedy_16"]), "{}", case["prompt"]);
-        }
-    }
-
-    #[test]
-    fn tokenizer_gives_the_recorded_ids_and_text() {
-        let config = LlamaConfig::read(&tiny()).unwrap();
-        let tokenizer = crate::llm::tokenizer::Tokenizer::read(&tiny(), &config).unwrap();
-        for case in cases() {
-            let mut ids = vec![config.bos_token_id.unwrap()];
-            ids.extend(tokenizer.encode(case["prompt"].as_str().unwrap()).unwrap());
-            assert_eq!(ids, tokens(&case["token_ids"]));
-            let text = tokenizer.decode(&tokens(&case["greedy_16"])).unwrap();
-            assert_eq!(text, case["text"].as_str().unwrap());
-        }
-    }
-
-    #[test]
-    fn a_prompt_in_pieces_gives_the_same_states_as_in_one() {
-        let model = ReferenceModel::read(&tiny()).unwrap();
-        let ids = tokens(&cases()[0]["token_ids"]);
-        let whole = model.forward(&ids, &mut model.new_cache(), &mut ExactFunctions).unwrap();
-        let mut cache = model.new_cache();
-        for (position, token) in ids.iter().enumerate() {
-            let row = model.forward(&[*token], &mut cache, &mut ExactFunctions).unwrap();
-            let worst = (&row.row(0) - &whole.row(position)).mapv(f32::abs).fold(0.0, |a: f32, b| a.max(*b));
-            assert!(worst < 1e-5, "position {position}: {worst:e}");
-        }
-        assert_eq!(cache.positions(), ids.len());
-    }
-
-    #[test]
-    fn tokens_and_positions_outside_the_model_are_named() {
-        let model = ReferenceModel::read(&tiny()).unwrap();
-        let too_long = vec![0; 129];
-        for (ids, word) in [(&[512u32][..], "512"), (&too_long, "129")] {
-            let error = model.forward(ids, &mut model.new_cache(), &mut ExactFunctions).unwrap_err();
-            assert!(error.to_string().contains(word), "{error}");
-        }
-    }
-}
+#[path = "reference_tests.rs"]
+mod tests;

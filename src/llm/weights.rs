@@ -318,3 +318,7 @@ pub(crate) fn expected_tensors(config: &LlamaConfig) -> Vec<(String, Vec<usize>)
 fn model_error(path: &Path, why: String, remedy: &str) -> Error {
     Error::Model { path: path.display().to_string(), why, remedy: remedy.to_owned() }
 }
+
+#[cfg(test)]
+#[path = "weights_tests.rs"]
+mod tests;

@@ -1,0 +1,283 @@
+//! The calibration of a model: where each non-linear function is used, over which interval, by which approximation.
+//!
+//! Measured on texts by [`super::calibration_record`], fitted by [`super::calibration_fit`], stored beside the model as
+//! `calibration.json`. Intervals are those of the private positions only: the public prefix runs in the clear.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::circuits::approximation::{Approximation, Interval};
+use crate::circuits::exp::Exponential;
+use crate::circuits::inverse_sqrt::InverseSquareRoot;
+use crate::contract::{Error, Result};
+
+use super::config::LlamaConfig;
+use super::files::read_bounded;
+
+/// File name beside the model.
+pub const CALIBRATION_FILE: &str = "calibration.json";
+/// Version of the format written here.
+const FORMAT_VERSION: u32 = 1;
+const MAX_CALIBRATION_BYTES: u64 = 1 << 28;
+
+/// All sites of one model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CalibrationTable {
+    /// Version of the format.
+    pub format_version: u32,
+    /// Fingerprint of the model ([`super::reference::ReferenceModel::fingerprint`]).
+    pub model: String,
+    /// Token ids of the public prefix that stood before every text.
+    pub public_prefix: Vec<u32>,
+    /// Targets and margins that were used.
+    pub targets: CalibrationTargets,
+    /// Private positions that the intervals come from.
+    pub positions: usize,
+    /// Longest context (prefix and text) that was seen.
+    pub longest_context: usize,
+    /// Largest magnitude of an embedded private token.
+    pub embedding: f64,
+    /// One entry a layer.
+    pub layers: Vec<LayerCalibration>,
+    /// The norm before the output head.
+    pub final_norm: NormSite,
+    /// Scale of each feature of the residual stream, `hidden_size`: the stream divided by it stays within ±1 in every
+    /// layer. Folded into W_o and W_down (rows divided) and the norms (weights multiplied).
+    pub residual_scale: Vec<f64>,
+}
+
+/// What was asked of the approximations, and how far intervals were widened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CalibrationTargets {
+    /// Relative error of 1/√x.
+    pub inverse_root: f64,
+    /// Relative error of exp, down to the smallest denominator.
+    pub exponential: f64,
+    /// Relative error of 1/D.
+    pub inverse: f64,
+    /// Absolute error of SiLU.
+    pub silu: f64,
+    /// Factor by which the interval of a mean square is widened at both ends.
+    pub norm_margin: f64,
+    /// Factor by which gate intervals are widened at both ends.
+    pub silu_margin: f64,
+    /// Head-room above the largest denominator, in nats.
+    pub denominator_top: f64,
+    /// Room below the smallest denominator, in nats.
+    pub denominator_bottom: f64,
+    /// Room below the lowest score, in nats.
+    pub score_bottom: f64,
+    /// Most iterations of 1/D before normalise-and-square is chosen instead.
+    pub most_iterations: usize,
+}
+
+impl Default for CalibrationTargets {
+    /// Errors a third of what costs top-1 agreement; margins that held-out texts were seen to need.
+    fn default() -> Self {
+        Self {
+            inverse_root: 3e-3,
+            exponential: 3e-3,
+            inverse: 3e-3,
+            silu: 3e-3,
+            norm_margin: 1.5,
+            silu_margin: 1.6,
+            denominator_top: 5.0,
+            denominator_bottom: 0.5,
+            score_bottom: 6.0,
+            most_iterations: 24,
+        }
+    }
+}
+
+/// The sites of one layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerCalibration {
+    /// The norm before attention.
+    pub input_norm: NormSite,
+    /// Softmax of all heads.
+    pub softmax: SoftmaxSite,
+    /// The norm before the MLP.
+    pub post_attention_norm: NormSite,
+    /// SiLU of the gate.
+    pub silu: SiluSite,
+    /// Largest magnitudes of the tensors between them.
+    pub magnitudes: Magnitudes,
+}
+
+/// Levels beside the functions, on the way of the residual stream through a layer: each norm squares, maps onto the unit
+/// interval and multiplies (3 + 3); Q, K, V with RoPE 2; Q·Kᵀ with its mask 2; P·V with its mask 2; the quotient 1; O 1;
+/// up and gate 1; SiLU times up 1; Down 1.
+const LINEAR_LEVELS: usize = 17;
+
+impl LayerCalibration {
+    /// Levels that a value spends from the layer's input to its output, bootstraps aside. The iterations of a deferred
+    /// division run beside this path; those of normalise-and-square are on it.
+    pub fn main_path_levels(&self) -> usize {
+        let softmax = match self.softmax.method {
+            SoftmaxMethod::Deferred { .. } => 0,
+            SoftmaxMethod::NormalizeAndSquare { squarings, iterations, later_iterations, .. } => {
+                iterations + squarings * (later_iterations + 1)
+            }
+        };
+        LINEAR_LEVELS
+            + self.input_norm.function.levels()
+            + self.softmax.exponential.levels()
+            + softmax
+            + self.post_attention_norm.function.levels()
+            + self.silu.function.levels()
+    }
+}
+
+/// One RMSNorm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NormSite {
+    /// Mean squares (ε included) that were seen.
+    pub seen: Interval,
+    /// √(low/x) of x = mean square + ε over the widened interval.
+    pub function: InverseSquareRoot,
+}
+
+/// Softmax in one layer. The shifts put every head's largest denominator, with its head-room, at 1: one exponential and
+/// one inverse serve all heads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SoftmaxSite {
+    /// Per query head.
+    pub heads: Vec<HeadSite>,
+    /// How the division is done.
+    pub method: SoftmaxMethod,
+    /// exp of the shifted scores, over [low, 0], normalised to 1 at 0; for
+    /// [`SoftmaxMethod::NormalizeAndSquare`] of the shifted scores divided by 2^squarings.
+    pub exponential: Exponential,
+}
+
+/// How a softmax is normalised.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum SoftmaxMethod {
+    /// Un-normalised exp times values, divided afterwards: 1/D over [`low`, 1] by relaxed iterations.
+    Deferred {
+        /// Lower end of the interval of D (its upper end is 1).
+        low: f64,
+        /// Iterations that reach the error target.
+        iterations: usize,
+    },
+    /// exp of x/2^k divided by its sum, then k times squared and divided again.
+    NormalizeAndSquare {
+        /// k.
+        squarings: usize,
+        /// Lower end of the interval of the first sum.
+        low: f64,
+        /// Iterations of the first division.
+        iterations: usize,
+        /// Lower end of the interval of the later sums (one over the longest context).
+        later_low: f64,
+        /// Iterations of each later division.
+        later_iterations: usize,
+    },
+}
+
+/// One query head: x = q·k/√hd − q·`shift_weights` − `shift_constant` is what exp is taken of, q after RoPE.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadSite {
+    /// `head_dim` weights. Subtracted, times √hd, from every cached key of this head.
+    pub shift_weights: Vec<f64>,
+    /// Constant of the shift.
+    pub shift_constant: f64,
+    /// Shifted scores that were seen.
+    pub scores: Interval,
+    /// log of the denominators Σ exp(x) that were seen; 0 is the top with its head-room.
+    pub log_denominators: Interval,
+}
+
+/// SiLU of one layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SiluSite {
+    /// Gates that were seen.
+    pub seen: Interval,
+    /// SiLU(x) / `normaliser` over the widened interval.
+    pub function: Approximation,
+    /// Keeps the values of `function` within ±1; multiplied back in W_down.
+    pub normaliser: f64,
+}
+
+/// Largest magnitude of each tensor of a layer, over all private positions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Magnitudes {
+    /// Queries after RoPE.
+    pub query: f64,
+    /// Keys after RoPE.
+    pub key: f64,
+    /// Values, per key/value head.
+    pub value: Vec<f64>,
+    /// Normalised attention output of all heads.
+    pub attention_output: f64,
+    /// Residual stream between attention and MLP.
+    pub middle_residual: f64,
+    /// x · W_up.
+    pub up: f64,
+    /// x · W_gate.
+    pub gate: f64,
+    /// SiLU(gate) · up.
+    pub down_input: f64,
+    /// Residual stream after the MLP.
+    pub residual: f64,
+}
+
+impl CalibrationTable {
+    /// Version written into new tables.
+    pub(crate) fn format_version() -> u32 {
+        FORMAT_VERSION
+    }
+
+    /// Reads and checks a table for a model.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it is missing; [`Error::Plan`] when it is damaged, of another version, or made for another
+    /// model (`fingerprint`).
+    pub fn read(path: &Path, config: &LlamaConfig, fingerprint: &str) -> Result<Self> {
+        let bytes = read_bounded(path, MAX_CALIBRATION_BYTES)?;
+        let bad = |why: String| Error::Plan {
+            why: format!("{}: {why}", path.display()),
+            remedy: "make it again with `cachemir calibrate --model DIR`".to_owned(),
+        };
+        let table: Self =
+            serde_json::from_slice(&bytes).map_err(|source| bad(format!("not a calibration ({source})")))?;
+        if table.format_version != FORMAT_VERSION {
+            return Err(bad(format!("format {}, this program reads {FORMAT_VERSION}", table.format_version)));
+        }
+        if table.model != fingerprint {
+            return Err(bad(format!("made for model {}, this is {fingerprint}", table.model)));
+        }
+        table.check_shapes(config).map_err(bad)?;
+        Ok(table)
+    }
+
+    /// The table as JSON text.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when a number in it is not finite.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|source| Error::Internal(format!("calibration: {source}")))
+    }
+
+    fn check_shapes(&self, config: &LlamaConfig) -> std::result::Result<(), String> {
+        let counts = [
+            ("layers", self.layers.len(), config.num_hidden_layers),
+            ("features", self.residual_scale.len(), config.hidden_size),
+        ];
+        let heads =
+            self.layers.iter().map(|layer| ("heads", layer.softmax.heads.len(), config.num_attention_heads));
+        let weights = self
+            .layers
+            .iter()
+            .flat_map(|layer| &layer.softmax.heads)
+            .map(|head| ("shift weights", head.shift_weights.len(), config.head_dim));
+        for (what, found, wanted) in counts.into_iter().chain(heads).chain(weights) {
+            if found != wanted {
+                return Err(format!("{found} {what}, the model has {wanted}"));
+            }
+        }
+        Ok(())
+    }
+}
