@@ -60,19 +60,42 @@ impl ProductGeometry {
     /// # Errors
     /// [`Error::Shape`] for an input with junk or an offset, and when m_in·m_out exceeds the block.
     pub fn new(input: VectorLayout, output_values: usize, form: OutputForm) -> Result<Self> {
+        let (slots, ring) = (input.slots(), input.ring());
+        let output = match form {
+            OutputForm::Compact => VectorLayout::compact(slots, ring, output_values)?,
+            OutputForm::Spread => VectorLayout::spread(slots, ring, output_values)?,
+        };
+        Self::between(input, output)
+    }
+
+    /// Geometry from a clean `input` layout to a given `output` layout of the same ring, one of them compact.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for an input with junk, offsets, different rings, and when m_in·m_out exceeds the block.
+    pub fn between(input: VectorLayout, output: VectorLayout) -> Result<Self> {
         input.require_clean("matrix product")?;
-        if input.offset() != 0 {
+        if input.offset() != 0 || output.offset() != 0 {
             return Err(Error::Shape {
                 operation: "matrix product",
-                what: format!("the input layout starts at offset {}", input.offset()),
-                remedy: "products read layouts at offset 0".to_owned(),
+                what: format!("layouts at offsets {} and {}", input.offset(), output.offset()),
+                remedy: "build products between layouts at offset 0".to_owned(),
             });
         }
-        let one = output_values == 1;
-        let spreading = (input.is_compact() && (one || form == OutputForm::Spread))
-            .then(|| Self::directed(input, output_values, Direction::Spreading));
-        let gathering = (one || form == OutputForm::Compact)
-            .then(|| Self::directed(input, output_values, Direction::Gathering));
+        if (input.slots(), input.ring()) != (output.slots(), output.ring()) {
+            return Err(Error::Shape {
+                operation: "matrix product",
+                what: format!(
+                    "rings of {} of {} and {} of {} slots",
+                    input.ring(),
+                    input.slots(),
+                    output.ring(),
+                    output.slots()
+                ),
+                remedy: "use one ring on both sides (VectorLayout::coarse)".to_owned(),
+            });
+        }
+        let spreading = input.is_compact().then(|| Self::directed(input, output, Direction::Spreading));
+        let gathering = output.is_compact().then(|| Self::directed(input, output, Direction::Gathering));
         [spreading, gathering]
             .into_iter()
             .flatten()
@@ -81,9 +104,11 @@ impl ProductGeometry {
             .ok_or_else(|| Error::Shape {
                 operation: "matrix product",
                 what: format!(
-                    "{} values per block (gap {}) to {output_values} ({form:?}) in blocks of {} slots",
+                    "{} values per block (gap {}) to {} (gap {}) in blocks of {} slots",
                     input.values(),
                     input.gap(),
+                    output.values(),
+                    output.gap(),
                     input.block()
                 ),
                 remedy: "m_in·m_out must not exceed the block, and one side must be compact: pad the smaller dimension \
@@ -98,20 +123,14 @@ impl ProductGeometry {
         Self { split: Split::with_babies(self.plaintexts, babies), ..self }
     }
 
-    fn directed(input: VectorLayout, output_values: usize, direction: Direction) -> Option<Self> {
-        let (slots, ring, block) = (input.slots(), input.ring(), input.block());
-        let (output, room) = match direction {
-            Direction::Spreading => {
-                let output = VectorLayout::spread(slots, ring, output_values).ok()?;
-                (output, output.gap() / input.values())
-            }
-            Direction::Gathering => {
-                let output = VectorLayout::compact(slots, ring, output_values).ok()?;
-                (output, input.gap() / output_values)
-            }
+    fn directed(input: VectorLayout, output: VectorLayout, direction: Direction) -> Option<Self> {
+        let ring = input.ring();
+        let room = match direction {
+            Direction::Spreading => output.gap() / input.values(),
+            Direction::Gathering => input.gap() / output.values(),
         };
         let most = room.min(ring);
-        if most == 0 || block == 0 {
+        if most == 0 {
             return None;
         }
         let plaintexts = ring.div_ceil(most);

@@ -159,16 +159,23 @@ impl VectorLayout {
         Self { other_slots: OtherSlots::Junk, ..self }
     }
 
+    /// Number of offsets the values can be shifted to: the gap, or what is left of the block in a compact layout.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        if self.is_compact() && self.values > 1 { self.block() - self.values + 1 } else { self.gap }
+    }
+
     /// The same layout shifted right to `offset`.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `offset` reaches the next value.
+    /// [`Error::Shape`] when `offset` leaves the room.
     pub fn at_offset(self, offset: usize) -> Result<Self> {
-        if offset >= self.gap {
+        let room = self.room();
+        if offset >= room {
             return Err(Error::Shape {
                 operation: "vector layout",
-                what: format!("offset {offset} where values are {} slots apart", self.gap),
-                remedy: "use an offset below the gap".to_owned(),
+                what: format!("offset {offset} where there is room for {room}"),
+                remedy: "use an offset below the gap (or, in a compact layout, inside the block)".to_owned(),
             });
         }
         Ok(Self { offset, ..self })

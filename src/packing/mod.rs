@@ -3,20 +3,33 @@
 //! After Cachemir (arXiv 2602.11470): interleaved replicated packing for matrix products ([`Product`]) and the encrypted
 //! KV cache. Every vector is a [`Packed`] ciphertext; everything is generic over [`crate::contract::Evaluator`].
 
+mod attention;
+mod block;
+mod cache;
+pub mod complex;
 mod geometry;
+mod heads;
 mod layout;
 mod order;
 mod packed;
 mod product;
+mod rope;
+mod scores;
 mod split;
 mod sums;
 mod weights;
 
+pub use attention::{AttentionPlan, AttentionShape, CacheBounds, Grouping};
+pub use block::{BlockPlan, BlockShape};
+pub use cache::{CacheLayout, KeyValueCache};
 pub use geometry::{OutputForm, ProductCounts, ProductGeometry};
+pub use heads::HeadLayout;
 pub use layout::{OtherSlots, VectorLayout};
 pub use order::Order;
 pub use packed::Packed;
 pub use product::{EncodedProduct, Prepared, Product};
+pub use rope::Rope;
+pub use scores::ScoreLayout;
 pub use split::Split;
 pub use sums::{shift_right, sum_landing, sum_rotations, sum_steps, sum_strided};
 pub use weights::{DenseWeights, FnWeights, ScaledInputs, Term, Weights};

@@ -1,5 +1,6 @@
 //! Packings on the simulator against dense f64 linear algebra, and counted operations against the formulas.
 
+mod attention;
 mod products;
 
 use std::sync::Arc;

@@ -24,7 +24,7 @@ fn check(input: VectorLayout, output_values: usize, form: OutputForm, landing: u
     let evaluator = CountingEvaluator::new(client.dry_run());
     let packed = encrypt(&client, input, &input_order, &x, 2);
     let prepared = product.prepare(&evaluator, &packed).unwrap();
-    let landing = landing % geometry.output().gap();
+    let landing = landing % geometry.output().room();
     let y = product.apply_prepared(&evaluator, &prepared, None, landing).unwrap();
     assert_eq!(y.ciphertext.level(), Level(1));
     let what = format!("{input:?} -> {output_values} {form:?} at {landing}");

@@ -1,0 +1,111 @@
+//! Rotary position embedding with one rotation.
+//!
+//! In a [`HeadLayout`] the partner j ± head_dim/2 of the model's `rotate_half` is exactly S/2 slots away, both ways, so one
+//! rotation serves both halves: y = x ⊙ cos + rot(x, S/2) ⊙ (∓ sin). The tables are zero between the values, which
+//! replaces the mask a product's output needs, and carry any factor (1/√head_dim for queries).
+
+use crate::contract::{CiphertextInfo, Complex64, Diagonal, Error, Evaluator, LinearTransform, Result};
+
+use super::sums::signed;
+use super::{HeadLayout, Packed};
+
+/// Rotary position embedding of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rope {
+    frequencies: Vec<f64>,
+    maximum_positions: usize,
+}
+
+impl Rope {
+    /// The usual frequencies θ^(−2j/head_dim), for positions below `maximum_positions`.
+    #[must_use]
+    pub fn new(head_dim: usize, theta: f64, maximum_positions: usize) -> Self {
+        let frequency = |j: usize| theta.powf(-2.0 * j as f64 / head_dim as f64);
+        Self { frequencies: (0..head_dim / 2).map(frequency).collect(), maximum_positions }
+    }
+
+    /// Given frequencies, one for each of the head_dim/2 pairs (models that stretch their context).
+    #[must_use]
+    pub fn with_frequencies(frequencies: Vec<f64>, maximum_positions: usize) -> Self {
+        Self { frequencies, maximum_positions }
+    }
+
+    /// cos and sin of pair `pair` at `position`.
+    fn angle(&self, pair: usize, position: usize) -> (f64, f64) {
+        let angle = position as f64 * self.frequencies.get(pair).copied().unwrap_or(0.0);
+        (angle.cos(), angle.sin())
+    }
+
+    fn check(&self, head_dim: usize, position: usize) -> Result<()> {
+        if self.frequencies.len() * 2 != head_dim {
+            return Err(Error::Shape {
+                operation: "rope",
+                what: format!("{} frequencies for a head dimension of {head_dim}", self.frequencies.len()),
+                remedy: "give one frequency per pair of dimensions".to_owned(),
+            });
+        }
+        if position >= self.maximum_positions {
+            return Err(Error::Shape {
+                operation: "rope",
+                what: format!("position {position} of at most {}", self.maximum_positions),
+                remedy: "declare a longer context, or shorten the text".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Rotates clear features (heads of `head_dim` values one after the other) to `position`, in place of what
+    /// [`Rope::apply`] does to ciphertexts.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a position past the maximum, or features that are no whole heads.
+    pub fn apply_clear(&self, features: &[f64], position: usize) -> Result<Vec<f64>> {
+        let half = self.frequencies.len();
+        self.check(2 * half, position)?;
+        if half == 0 || features.len() % (2 * half) != 0 {
+            return Err(Error::Shape {
+                operation: "rope",
+                what: format!("{} features for heads of {} values", features.len(), 2 * half),
+                remedy: "give whole heads".to_owned(),
+            });
+        }
+        let mut rotated = Vec::with_capacity(features.len());
+        for head in features.chunks_exact(2 * half) {
+            let (low, high) = head.split_at(half);
+            let pairs = || low.iter().zip(high).enumerate().map(|(j, pair)| (self.angle(j, position), pair));
+            rotated.extend(pairs().map(|((cos, sin), (x, y))| x * cos - y * sin));
+            rotated.extend(pairs().map(|((cos, sin), (x, y))| y * cos + x * sin));
+        }
+        Ok(rotated)
+    }
+
+    /// x rotated to `position`, times `factor`, all slots between the values cleared. `x` may hold junk; its offset stays.
+    /// One hoisted rotation, two plaintext products, one level; canonical scale stays canonical.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another layout or a position past the maximum; those of the evaluator.
+    pub fn apply<E: Evaluator>(
+        &self,
+        evaluator: &E,
+        heads: &HeadLayout,
+        x: &Packed<E::Ciphertext>,
+        position: usize,
+        factor: f64,
+    ) -> Result<Packed<E::Ciphertext>> {
+        self.check(heads.head_dim(), position)?;
+        let offset = x.layout.offset();
+        x.require(&heads.vector().at_offset(offset)?.junk(), "rope")?;
+        let half = heads.head_dim() / 2;
+        let cos = heads.values(offset, |_, j| factor * self.angle(j % half, position).0);
+        let sin = heads.values(offset, |_, j| {
+            let sin = self.angle(j % half, position).1;
+            if j < half { -factor * sin } else { factor * sin }
+        });
+        let lazy = |table: Vec<Complex64>| Diagonal::Lazy(Box::new(move || table.clone()));
+        let transform: LinearTransform<'_, E::Plaintext> =
+            LinearTransform::from_diagonals(vec![(0, lazy(cos)), (signed(heads.slots() / 2), lazy(sin))]);
+        let scale = evaluator.chain().canonical_scale(x.ciphertext.level())?;
+        let y = evaluator.rescale(&evaluator.linear_transform(&x.ciphertext, &transform, scale)?)?;
+        Ok(Packed::new(y, x.layout.clean()))
+    }
+}

@@ -1,0 +1,345 @@
+//! Attention over the cache, and a whole block apart from its functions.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::{assert_close, client, decrypt, dense, encrypt, matrix, vector};
+use crate::backend::clear::{ClearCiphertext, ClearClient};
+use crate::contract::{CiphertextInfo, Client, Complex64, CountingEvaluator, Evaluator, Level};
+use crate::packing::complex::split;
+use crate::packing::{
+    AttentionShape, BlockPlan, BlockShape, CacheBounds, Grouping, KeyValueCache, Packed, Rope, Weights,
+};
+
+/// A block with random weights.
+struct Block {
+    shape: BlockShape,
+    query: Arc<dyn Weights>,
+    key: Arc<dyn Weights>,
+    value: Arc<dyn Weights>,
+    output: Arc<dyn Weights>,
+    up: Arc<dyn Weights>,
+    gate: Arc<dyn Weights>,
+    down: Arc<dyn Weights>,
+    rope: Rope,
+}
+
+impl Block {
+    fn new(shape: BlockShape) -> Self {
+        let AttentionShape { heads, kv_heads, head_dim } = shape.attention;
+        let (hidden, wide) = (shape.hidden, shape.intermediate);
+        Self {
+            shape,
+            query: matrix(1, hidden, heads * head_dim),
+            key: matrix(2, hidden, kv_heads * head_dim),
+            value: matrix(3, hidden, kv_heads * head_dim),
+            output: matrix(4, heads * head_dim, hidden),
+            up: matrix(5, hidden, wide),
+            gate: matrix(6, hidden, wide),
+            down: matrix(7, wide, hidden),
+            rope: Rope::new(head_dim, 10_000.0, 4096),
+        }
+    }
+
+    /// [head][token] scores, [head] sums of weights (scores + 1), and the block's output for the last of `inputs`.
+    fn reference(&self, inputs: &[Vec<f64>]) -> (Vec<Vec<f64>>, Vec<f64>, Vec<f64>) {
+        let AttentionShape { heads, kv_heads, head_dim } = self.shape.attention;
+        let last = inputs.last().unwrap();
+        let rotated = |x: &[f64], w: &Arc<dyn Weights>, position| {
+            self.rope.apply_clear(&dense(x, w.as_ref()), position).unwrap()
+        };
+        let q = rotated(last, &self.query, inputs.len() - 1);
+        let keys: Vec<_> = inputs.iter().enumerate().map(|(i, x)| rotated(x, &self.key, i)).collect();
+        let values: Vec<_> = inputs.iter().map(|x| dense(x, self.value.as_ref())).collect();
+        let (mut scores, mut sums, mut attended) = (Vec::new(), Vec::new(), Vec::new());
+        for head in 0..heads {
+            let kv = head / (heads / kv_heads) * head_dim;
+            let q = &q[head * head_dim..][..head_dim];
+            let row: Vec<f64> = keys
+                .iter()
+                .map(|k| q.iter().zip(&k[kv..]).map(|(q, k)| q * k).sum::<f64>() / (head_dim as f64).sqrt())
+                .collect();
+            sums.push(row.iter().map(|s| s + 1.0).sum());
+            for j in 0..head_dim {
+                attended.push(row.iter().zip(&values).map(|(s, v)| (s + 1.0) * v[kv + j]).sum());
+            }
+            scores.push(row);
+        }
+        let mid: Vec<f64> =
+            dense(&attended, self.output.as_ref()).iter().zip(last).map(|(a, b)| a + b).collect();
+        let (up, gate) = (dense(&mid, self.up.as_ref()), dense(&mid, self.gate.as_ref()));
+        let product: Vec<f64> = up.iter().zip(&gate).map(|(a, b)| a * b).collect();
+        let out = dense(&product, self.down.as_ref()).iter().zip(&mid).map(|(a, b)| a + b).collect();
+        (scores, sums, out)
+    }
+}
+
+/// q, k and v of one input, with k and v at the next place of the cache.
+fn project<E: Evaluator<Ciphertext = ClearCiphertext>>(
+    evaluator: &E,
+    plan: &BlockPlan,
+    block: &Block,
+    x: &Packed<ClearCiphertext>,
+    cache: &KeyValueCache<ClearCiphertext>,
+) -> (Vec<Packed<ClearCiphertext>>, Packed<ClearCiphertext>, Packed<ClearCiphertext>) {
+    let (position, stored) = (cache.tokens(), plan.attention().stored());
+    let x = plan.attention_input(x).unwrap();
+    let queries = plan.query(&block.query).unwrap();
+    let prepared = queries[0].prepare(evaluator, &x).unwrap();
+    let factor = 1.0 / (stored.head_dim() as f64).sqrt();
+    let queries = queries
+        .iter()
+        .map(|query| {
+            let q = query.apply_prepared(evaluator, &prepared, None, 0).unwrap();
+            block.rope.apply(evaluator, &stored, &q, position, factor).unwrap()
+        })
+        .collect();
+    let both = plan.key_and_value(&block.key, &block.value).unwrap();
+    let both = both.apply_prepared(evaluator, &prepared, None, cache.next_offset().unwrap()).unwrap();
+    let (key, value) = split(evaluator, &both).unwrap();
+    (queries, block.rope.apply(evaluator, &stored, &key, position, 1.0).unwrap(), value)
+}
+
+/// Runs `tokens` tokens through a block (weights = scores + 1 instead of softmax, up · gate instead of SwiGLU) and
+/// compares scores, sums and output; the first `public` tokens enter the cache as plaintexts.
+fn check(slots: usize, shape: BlockShape, grouping: Grouping, tokens: usize, maximum: usize, public: usize) {
+    let bounds = CacheBounds { maximum_tokens: maximum, key_level: Level(2), value_level: Level(2) };
+    let plan = BlockPlan::new(slots, shape, grouping, bounds).unwrap();
+    let block = Block::new(shape);
+    let client = client(slots, 12);
+    let evaluator = client.dry_run();
+    let attention = *plan.attention();
+    let mut cache = KeyValueCache::new(attention.cache_layout());
+    let inputs: Vec<Vec<f64>> = (0..tokens).map(|i| vector(100 + i as u64, shape.hidden)).collect();
+    let order = plan.residual_order();
+    let what =
+        format!("{shape:?} {grouping:?}, {tokens} of {maximum} tokens, ring {}", plan.residual().ring());
+    let mut queries = Vec::new();
+    for (i, input) in inputs.iter().enumerate() {
+        if i < public && i + 1 < tokens {
+            let key = block.rope.apply_clear(&dense(input, block.key.as_ref()), i).unwrap();
+            let value = dense(input, block.value.as_ref());
+            let at = |features: &[f64], head, j| features[attention.kv_feature(head, j)];
+            cache.append_public(&evaluator, |h, j| at(&key, h, j), |h, j| at(&value, h, j)).unwrap();
+            continue;
+        }
+        let x = encrypt(&client, plan.residual(), &order, input, 6);
+        let (q, k, v) = project(&evaluator, &plan, &block, &x, &cache);
+        cache.append(&evaluator, &k, &v).unwrap();
+        queries = q;
+    }
+    let (scores_wanted, sums_wanted, output_wanted) = block.reference(&inputs);
+    let layout = attention.score_layout();
+    let scores = attention.scores(&evaluator, &queries, &cache, 1.0).unwrap();
+    assert_eq!(scores.len(), layout.segments(tokens), "{what}: segments");
+    let mut weights = Vec::new();
+    for (segment, score) in scores.iter().enumerate() {
+        assert_eq!(score.level(), Level(0));
+        let first = segment * layout.segment_tokens();
+        let slots_of_scores = client.decrypt(score).unwrap();
+        let expected = layout.values(segment, tokens, |token, head| scores_wanted[head][token]);
+        for (slot, (got, want)) in slots_of_scores.iter().zip(&expected).enumerate() {
+            assert!((got - want).norm() < 1e-9, "{what}: score slot {slot} is {got}, wanted {want}");
+        }
+        let read = layout.read(&slots_of_scores, tokens - first);
+        for (head, row) in read.iter().enumerate() {
+            assert_close(row, &scores_wanted[head][first..first + row.len()], 1e-9, &what);
+        }
+        // Stand-in for softmax, on fresh ciphertexts as after a bootstrap: weight = score + 1 on tokens only.
+        let values: Vec<Complex64> =
+            expected.iter().zip(layout.values(segment, tokens, |_, _| 1.0)).map(|(s, v)| s + v).collect();
+        weights.push(client.encrypt(&values, Level(5)).unwrap());
+    }
+    let sums = attention.denominators(&evaluator, &weights, 0.25).unwrap();
+    let head_dim = shape.attention.head_dim;
+    let expected: Vec<f64> = sums_wanted.iter().flat_map(|sum| vec![sum * 0.25; head_dim]).collect();
+    let output_order = attention.output_order().unwrap();
+    assert_close(&decrypt(&client, &sums, &output_order, expected.len()), &expected, 1e-9, &what);
+    let attended = attention.weighted_values(&evaluator, &weights, &cache).unwrap();
+    assert_eq!(attended.ciphertext.level(), Level(0));
+    let attended = refresh(&client, &attended);
+    let output = plan.output(&block.output).unwrap();
+    let output = output.apply(&evaluator, &plan.output_input(&attended).unwrap()).unwrap();
+    let x = encrypt(&client, plan.residual(), &order, inputs.last().unwrap(), output.ciphertext.level().0);
+    let output = Packed::new(output.ciphertext, plan.residual().junk());
+    let mid = output.map(|y| evaluator.add(y, &x.ciphertext)).unwrap().mask(&evaluator, 1.0).unwrap();
+    let both = plan.up_and_gate(&block.up, &block.gate).unwrap().apply(&evaluator, &mid).unwrap();
+    let (up, gate) = split(&evaluator, &both).unwrap();
+    let gate = gate.mask(&evaluator, 1.0).unwrap();
+    let (up, gate_value) = evaluator.align(&up.ciphertext, &gate.ciphertext).unwrap();
+    let product = Packed::new(evaluator.mul(&up, &gate_value).unwrap(), gate.layout);
+    let down = plan.down(&block.down).unwrap().apply(&evaluator, &product).unwrap();
+    let (down_value, mid) = evaluator.align(&down.ciphertext, &mid.ciphertext).unwrap();
+    let result = Packed::new(evaluator.add(&down_value, &mid).unwrap(), down.layout);
+    assert_close(&decrypt(&client, &result, &order, shape.hidden), &output_wanted, 1e-8, &what);
+}
+
+/// The same values at a high level, as a bootstrap would return them.
+fn refresh(client: &ClearClient, x: &Packed<ClearCiphertext>) -> Packed<ClearCiphertext> {
+    Packed::new(client.encrypt(&client.decrypt(&x.ciphertext).unwrap(), Level(10)).unwrap(), x.layout)
+}
+
+fn shape(hidden: usize, intermediate: usize, heads: usize, kv_heads: usize, head_dim: usize) -> BlockShape {
+    BlockShape { hidden, intermediate, attention: AttentionShape { heads, kv_heads, head_dim } }
+}
+
+#[test]
+fn power_of_two_blocks_equal_dense_algebra_below_at_and_past_one_segment() {
+    for (slots, hidden, heads, kv_heads, head_dim, tokens) in [
+        (128, 16, 2, 2, 8, 13),
+        (256, 32, 4, 2, 8, 40),
+        (256, 16, 4, 1, 4, 64),
+        (256, 32, 4, 2, 8, 70),
+        (64, 16, 1, 1, 16, 20),
+        (64, 16, 4, 4, 4, 1),
+    ] {
+        let shape = shape(hidden, 2 * hidden, heads, kv_heads, head_dim);
+        for maximum in [tokens, tokens + 1, 4 * tokens] {
+            check(slots, shape, Grouping::Duplicated, tokens, maximum, 0);
+        }
+    }
+}
+
+#[test]
+fn blocks_of_3_6_9_and_12_heads_equal_dense_algebra() {
+    for (slots, heads, head_dim, intermediate, tokens) in [
+        (512, 3, 8, 72, 40),
+        (1024, 3, 16, 80, 30),
+        (2048, 9, 8, 72, 60),
+        (1024, 6, 8, 96, 30),
+        (2048, 12, 8, 192, 30),
+        (2048, 9, 8, 200, 9),
+    ] {
+        let shape = shape(heads * head_dim, intermediate, heads, heads, head_dim);
+        check(slots, shape, Grouping::Duplicated, tokens, tokens + 3, 0);
+    }
+}
+
+#[test]
+fn compact_grouped_queries_equal_dense_algebra() {
+    for (slots, hidden, heads, kv_heads, head_dim, tokens) in [
+        (256, 32, 4, 2, 8, 50),
+        (256, 32, 4, 1, 8, 64),
+        (512, 64, 8, 2, 8, 33),
+        (512, 64, 8, 4, 8, 60),
+        (2048, 72, 9, 3, 8, 60),
+        (2048, 72, 9, 3, 8, 400),
+        (1024, 48, 6, 2, 8, 30),
+        (1024, 40, 5, 1, 8, 70),
+        (256, 32, 4, 4, 8, 12),
+    ] {
+        check(
+            slots,
+            shape(hidden, 3 * hidden, heads, kv_heads, head_dim),
+            Grouping::Compact,
+            tokens,
+            tokens,
+            0,
+        );
+    }
+}
+
+#[test]
+fn public_tokens_and_encrypted_tokens_share_a_cache() {
+    for public in [1, 3, 8, 16, 21, 29] {
+        check(256, shape(32, 64, 4, 2, 8), Grouping::Duplicated, 30, 40, public);
+        check(1024, shape(24, 48, 3, 3, 8), Grouping::Duplicated, 30, 200, public);
+        check(256, shape(32, 64, 4, 2, 8), Grouping::Compact, 30, 40, public);
+    }
+}
+
+#[test]
+fn the_tiny_model_and_a_small_smollm2_pack_in_test_rings() {
+    for grouping in [Grouping::Duplicated, Grouping::Compact] {
+        check(2048, shape(64, 160, 4, 2, 16), grouping, 40, 128, 0);
+        check(4096, shape(144, 384, 9, 3, 16), grouping, 35, 64, 4);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn blocks_of_random_shape_equal_dense_algebra(
+        kv_heads in 1usize..4, group in 1usize..5, log_head_dim in 2u32..5, wide in 1usize..5, tokens in 1usize..50,
+        spare in 0usize..80, compact in any::<bool>(), public in 0usize..20,
+    ) {
+        let head_dim = 1usize << log_head_dim;
+        let (heads, hidden) = (kv_heads * group, kv_heads * group * head_dim);
+        let grouping = if compact { Grouping::Compact } else { Grouping::Duplicated };
+        let shape = shape(hidden, wide * head_dim + wide, heads, kv_heads, head_dim);
+        check(4096, shape, grouping, tokens, tokens + spare, public);
+    }
+}
+
+#[test]
+fn scores_and_values_cost_what_the_formulas_say() {
+    let bounds = CacheBounds { maximum_tokens: 64, key_level: Level(2), value_level: Level(2) };
+    let shape = shape(32, 64, 4, 4, 8);
+    let plan = BlockPlan::new(256, shape, Grouping::Duplicated, bounds).unwrap();
+    let (block, client) = (Block::new(shape), client(256, 6));
+    let evaluator = CountingEvaluator::new(client.dry_run());
+    let attention = plan.attention();
+    let mut cache = KeyValueCache::new(attention.cache_layout());
+    let mut queries = Vec::new();
+    for i in 0..20 {
+        let x = encrypt(&client, plan.residual(), &plan.residual_order(), &vector(i, 32), 6);
+        let (q, k, v) = project(&evaluator, &plan, &block, &x, &cache);
+        evaluator.take_counts();
+        cache.append(&evaluator, &k, &v).unwrap();
+        // 8 lanes: 4 babies, so 2 giants: one rotation, one mask per lane.
+        let counts = evaluator.take_counts().total();
+        assert_eq!((counts.plaintext_products, counts.rotations), (8, 1), "append {i}");
+        queries = q;
+    }
+    evaluator.take_counts();
+    let scores = attention.scores(&evaluator, &queries, &cache, 1.0).unwrap();
+    let counts = evaluator.take_counts().total();
+    // 20 tokens at 8 per ciphertext: 3 K ciphertexts; log2 8 rotations to copy q, log2 8 per ciphertext.
+    assert_eq!((counts.ciphertext_products, counts.plaintext_products, counts.rotations), (3, 3, 3 + 3 * 3));
+    let weights = vec![client.encrypt(&client.decrypt(&scores[0]).unwrap(), Level(2)).unwrap()];
+    attention.weighted_values(&evaluator, &weights, &cache).unwrap();
+    let counts = evaluator.take_counts().total();
+    // 8 lanes in 4 babies and 2 giants, one relinearization per giant, log2 8 rotations to sum over tokens.
+    assert_eq!(
+        (counts.ciphertext_products, counts.relinearizations, counts.rotations_hoisted, counts.rotations),
+        (8, 2, 3, 1 + 3)
+    );
+}
+
+#[test]
+fn full_caches_foreign_caches_and_late_positions_are_refused_with_their_numbers() {
+    let bounds = CacheBounds { maximum_tokens: 2, key_level: Level(2), value_level: Level(2) };
+    let shape_small = shape(32, 64, 4, 4, 8);
+    let plan = BlockPlan::new(256, shape_small, Grouping::Duplicated, bounds).unwrap();
+    let (block, client) = (Block::new(shape_small), client(256, 6));
+    let evaluator = client.dry_run();
+    let mut cache = KeyValueCache::new(plan.attention().cache_layout());
+    let x = encrypt(&client, plan.residual(), &plan.residual_order(), &vector(1, 32), 6);
+    let (q, k, v) = project(&evaluator, &plan, &block, &x, &cache);
+    let text = plan.attention().scores(&evaluator, &q, &cache, 1.0).unwrap_err().to_string();
+    assert!(text.contains("0 tokens"), "{text}");
+    cache.append(&evaluator, &k, &v).unwrap();
+    // A key at the wrong offset.
+    let text = cache.append(&evaluator, &k, &v).unwrap_err().to_string();
+    assert!(text.contains("packed as"), "{text}");
+    let (q, k, v) = project(&evaluator, &plan, &block, &x, &cache);
+    cache.append(&evaluator, &k, &v).unwrap();
+    let text = cache.append(&evaluator, &k, &v).unwrap_err().to_string();
+    assert!(text.contains("token 2 of at most 2"), "{text}");
+    let other = CacheBounds { maximum_tokens: 100, ..bounds };
+    let other = BlockPlan::new(256, shape_small, Grouping::Duplicated, other).unwrap();
+    let text = other.attention().scores(&evaluator, &q, &cache, 1.0).unwrap_err().to_string();
+    assert!(text.contains("laid out as"), "{text}");
+    let rope = Rope::new(8, 10_000.0, 4);
+    let text = rope.apply(&evaluator, &plan.attention().stored(), &q[0], 4, 1.0).unwrap_err().to_string();
+    assert!(text.contains("position 4 of at most 4"), "{text}");
+    let odd = AttentionShape { heads: 4, kv_heads: 3, head_dim: 8 };
+    let odd = BlockShape { attention: odd, ..shape_small };
+    let text = BlockPlan::new(256, odd, Grouping::Duplicated, bounds).unwrap_err().to_string();
+    assert!(text.contains("4 query heads over 3"), "{text}");
+    let text =
+        BlockPlan::new(64, shape(256, 512, 4, 4, 64), Grouping::Duplicated, bounds).unwrap_err().to_string();
+    assert!(text.contains("64 slots") || text.contains("256 blocks"), "{text}");
+}
