@@ -375,7 +375,7 @@ impl AttentionPlan {
         for (number, part) in mask.chunks_exact_mut(blocks_of_group).enumerate() {
             let member = number % layout.group_blocks();
             if member / 2 == query && member < group {
-                part.fill(if member % 2 == 0 { Complex64::new(1.0, 0.0) } else { Complex64::I });
+                part.fill(if member.is_multiple_of(2) { Complex64::new(1.0, 0.0) } else { Complex64::I });
             }
         }
         let masked = evaluator.mul_values(weights, &mask)?;

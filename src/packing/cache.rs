@@ -185,12 +185,12 @@ impl<C: Clone> KeyValueCache<C> {
 
     /// The K ciphertext the next token joins, if it does not start one.
     fn open_key(&self) -> Option<&Stored<C>> {
-        self.keys.last().filter(|_| self.tokens % self.layout.scores.stored().tokens() != 0)
+        self.keys.last().filter(|_| !self.tokens.is_multiple_of(self.layout.scores.stored().tokens()))
     }
 
     /// Lane `lane` of the segment the next token joins, if it does not start one.
     fn open_lane(&self, lane: usize) -> Option<&Stored<C>> {
-        let joins = self.tokens % self.layout.scores.segment_tokens() != 0;
+        let joins = !self.tokens.is_multiple_of(self.layout.scores.segment_tokens());
         self.lanes.last().filter(|_| joins).and_then(|lanes| lanes.get(lane))
     }
 
@@ -198,7 +198,7 @@ impl<C: Clone> KeyValueCache<C> {
         if self.open_key().is_some() {
             self.keys.pop();
         }
-        if self.tokens % self.layout.scores.segment_tokens() != 0 {
+        if !self.tokens.is_multiple_of(self.layout.scores.segment_tokens()) {
             self.lanes.pop();
         }
         self.keys.push(key);

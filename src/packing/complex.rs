@@ -20,18 +20,15 @@ pub fn real_part_terms(first: Term, second: Term) -> Vec<Term> {
     vec![first.times(Complex64::new(0.5, 0.0)), second.times(Complex64::new(0.0, -0.5))]
 }
 
-/// (y + ȳ, i·(ȳ − y)): twice the real and twice the imaginary part. One conjugation; level and scale stay.
+/// \[y + ȳ, i·(ȳ − y)\]: twice the real and twice the imaginary part. One conjugation; level and scale stay.
 ///
 /// # Errors
 /// Those of [`Evaluator::conjugate`].
-pub fn split<E: Evaluator>(
-    evaluator: &E,
-    y: &Packed<E::Ciphertext>,
-) -> Result<(Packed<E::Ciphertext>, Packed<E::Ciphertext>)> {
+pub fn split<E: Evaluator>(evaluator: &E, y: &Packed<E::Ciphertext>) -> Result<[Packed<E::Ciphertext>; 2]> {
     let conjugate = evaluator.conjugate(&y.ciphertext)?;
     let real = evaluator.add(&y.ciphertext, &conjugate)?;
     let imaginary = evaluator.mul_by_i(&evaluator.sub(&conjugate, &y.ciphertext)?)?;
-    Ok((Packed::new(real, y.layout), Packed::new(imaginary, y.layout)))
+    Ok([Packed::new(real, y.layout), Packed::new(imaginary, y.layout)])
 }
 
 /// y + ȳ: twice the real part. One conjugation; level and scale stay.

@@ -5,11 +5,14 @@
 
 mod attention;
 mod block;
+mod bundle;
 mod cache;
+mod cache_bytes;
 pub mod complex;
 mod geometry;
 mod heads;
 mod layout;
+mod lm_head;
 mod order;
 mod packed;
 mod product;
@@ -21,10 +24,12 @@ mod weights;
 
 pub use attention::{AttentionPlan, AttentionShape, CacheBounds, Grouping};
 pub use block::{BlockPlan, BlockShape};
+pub use bundle::Bundle;
 pub use cache::{CacheLayout, KeyValueCache};
 pub use geometry::{OutputForm, ProductCounts, ProductGeometry};
 pub use heads::HeadLayout;
 pub use layout::{OtherSlots, VectorLayout};
+pub use lm_head::LmHead;
 pub use order::Order;
 pub use packed::Packed;
 pub use product::{EncodedProduct, Prepared, Product};

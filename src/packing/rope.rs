@@ -62,7 +62,7 @@ impl Rope {
     pub fn apply_clear(&self, features: &[f64], position: usize) -> Result<Vec<f64>> {
         let half = self.frequencies.len();
         self.check(2 * half, position)?;
-        if half == 0 || features.len() % (2 * half) != 0 {
+        if half == 0 || !features.len().is_multiple_of(2 * half) {
             return Err(Error::Shape {
                 operation: "rope",
                 what: format!("{} features for heads of {} values", features.len(), 2 * half),

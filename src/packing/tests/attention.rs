@@ -97,7 +97,7 @@ fn project<E: Evaluator<Ciphertext = ClearCiphertext>>(
         .collect();
     let both = plan.key_and_value(&block.key, &block.value).unwrap();
     let both = both.apply_prepared(evaluator, &prepared, None, cache.next_offset().unwrap()).unwrap();
-    let (key, value) = split(evaluator, &both).unwrap();
+    let [key, value] = split(evaluator, &both).unwrap();
     (queries, block.rope.apply(evaluator, &stored, &key, position, 1.0).unwrap(), value)
 }
 
@@ -165,7 +165,7 @@ fn check(slots: usize, shape: BlockShape, grouping: Grouping, tokens: usize, max
     let output = Packed::new(output.ciphertext, plan.residual().junk());
     let mid = output.map(|y| evaluator.add(y, &x.ciphertext)).unwrap().mask(&evaluator, 1.0).unwrap();
     let both = plan.up_and_gate(&block.up, &block.gate).unwrap().apply(&evaluator, &mid).unwrap();
-    let (up, gate) = split(&evaluator, &both).unwrap();
+    let [up, gate] = split(&evaluator, &both).unwrap();
     let gate = gate.mask(&evaluator, 1.0).unwrap();
     let (up, gate_value) = evaluator.align(&up.ciphertext, &gate.ciphertext).unwrap();
     let product = Packed::new(evaluator.mul(&up, &gate_value).unwrap(), gate.layout);

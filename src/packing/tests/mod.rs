@@ -1,6 +1,8 @@
 //! Packings on the simulator against dense f64 linear algebra, and counted operations against the formulas.
 
 mod attention;
+mod cache_bytes;
+mod folding;
 mod products;
 
 use std::sync::Arc;
