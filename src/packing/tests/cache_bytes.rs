@@ -2,7 +2,7 @@
 
 use super::{client, encrypt, vector};
 use crate::backend::clear::{ClearCiphertext, ClearEvaluator};
-use crate::contract::{Client, Level};
+use crate::contract::Level;
 use crate::packing::{AttentionPlan, AttentionShape, CacheBounds, Grouping, KeyValueCache, Order};
 
 fn plan(maximum_tokens: usize) -> AttentionPlan {
