@@ -29,3 +29,8 @@ pub mod placement;
 pub mod ring;
 
 pub use contract::{Error, Result};
+
+/// The examples of the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

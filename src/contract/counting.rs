@@ -298,3 +298,6 @@ impl<E: Evaluator> Evaluator for CountingEvaluator<E> {
         self.inner.ciphertext_from_bytes(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

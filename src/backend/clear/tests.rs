@@ -91,3 +91,100 @@ mod noisy {
     conformance_tests!(Noisy);
     bootstrapping_conformance_tests!(Noisy);
 }
+
+/// What the simulator alone can do: dry runs, seeds, ranges.
+mod simulator {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::contract::{Client, Complex64, Error, Evaluator, KeyRequest, normalize_step};
+
+    /// A circuit with choices: rotations, hoisted rotations and products at falling levels.
+    fn circuit<E: Evaluator>(e: &E, x: &E::Ciphertext, steps: &[i64]) -> crate::Result<E::Ciphertext> {
+        let mut x = x.clone();
+        for (index, step) in steps.iter().enumerate() {
+            x = match index % 4 {
+                0 => e.rotate(&x, *step)?,
+                1 => e.rotate_many(&x, &[*step, 0, -step])?.swap_remove(2),
+                2 => e.conjugate(&e.rotate_sum(&[(&x, *step), (&x, 1)])?)?,
+                _ => e.square(&x)?,
+            };
+        }
+        Ok(x)
+    }
+
+    proptest! {
+        #[test]
+        fn the_keys_of_a_dry_run_suffice_and_none_can_be_left_out(
+            steps in prop::collection::vec(-70i64..70, 1..12)
+        ) {
+            let client = ClearClient::new(parameters(64));
+            let x = client.encrypt(&[Complex64::new(0.5, 0.0)], Level(5)).unwrap();
+            let dry = client.dry_run();
+            let expected = circuit(&dry, &x, &steps).unwrap();
+            let keys = dry.recorded();
+            let evaluator = client.evaluator(&keys).unwrap();
+            prop_assert_eq!(circuit(&evaluator, &x, &steps).unwrap(), expected);
+            for (step, level) in &keys.rotations {
+                prop_assert_eq!(normalize_step(*step as i64, 64), *step);
+                let mut fewer = keys.clone();
+                fewer.rotations.remove(step);
+                let without = client.evaluator(&fewer).unwrap();
+                let refused = matches!(circuit(&without, &x, &steps), Err(Error::RotationKey { .. }));
+                prop_assert!(refused, "step {step} is not needed");
+                if *level > Level(0) {
+                    let mut lower = keys.clone();
+                    lower.rotations.insert(*step, Level(level.0 - 1));
+                    let short = client.evaluator(&lower).unwrap();
+                    let refused = matches!(circuit(&short, &x, &steps), Err(Error::RotationKey { .. }));
+                    prop_assert!(refused, "step {step} is not needed up to level {level}");
+                }
+            }
+        }
+
+        #[test]
+        fn equal_seeds_give_equal_noise_and_other_seeds_other_noise(seed in 0u64..1000) {
+            let model = |seed| NoiseModel {
+                seed,
+                encryption: 10.0,
+                key_switch: 10.0,
+                rescale: 10.0,
+                bootstrap_relative: 0.0,
+                bootstrap_absolute: 0.0,
+            };
+            let run = |seed| {
+                let client = ClearClient::new(parameters(64).with_noise(model(seed)));
+                let x = client.encrypt(&[Complex64::new(0.5, 0.0)], Level(5)).unwrap();
+                circuit(&client.dry_run(), &x, &[1, 2, 3, 4, 5]).unwrap()
+            };
+            prop_assert_eq!(run(seed), run(seed));
+            prop_assert_ne!(run(seed), run(seed + 1));
+        }
+    }
+
+    #[test]
+    fn bootstrapping_out_of_range_is_reported_with_both_numbers() {
+        let client = ClearClient::new(parameters(64).with_bootstrapping(BOOTSTRAPPING));
+        let large = client.encrypt(&[Complex64::new(0.0, -1.5)], Level(1)).unwrap();
+        let request = BootstrapRequest { level: Level(3), slots: 64, iterations: 1 };
+        let error = client.dry_run().bootstrap(&large, request).unwrap_err();
+        assert!(matches!(error, Error::OutOfInterval { .. }), "{error}");
+        assert!(error.to_string().contains("1.5") && error.to_string().contains("bound 1.0"), "{error}");
+    }
+
+    #[test]
+    fn keys_for_bootstrapping_need_parameters_with_bootstrapping() {
+        let mut request = KeyRequest::new();
+        request.bootstrapping(64);
+        let result = ClearClient::new(parameters(64)).evaluator(&request);
+        assert!(matches!(result, Err(Error::Unsupported { backend: "clear", .. })));
+    }
+
+    #[test]
+    fn unusable_parameters_are_refused_with_their_numbers() {
+        for (slots, log2_scale) in [(0, 40), (1, 40), (48, 40), (64, 9), (64, 61)] {
+            let error = ClearParameters::new(slots, 3, log2_scale).unwrap_err().to_string();
+            assert!(error.contains(&slots.to_string()) && error.contains(&log2_scale.to_string()), "{error}");
+        }
+    }
+}
