@@ -2,6 +2,13 @@
 //!
 //! Reads the sources as text. Test code (`#[cfg(test)]` modules, inline or in files of their own) is left out: it may
 //! use the simulator from anywhere.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: what fails, fails the test"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -100,8 +107,9 @@ fn strip_comments_and_strings(text: &str) -> String {
             string_end(rest)
         } else if rest.starts_with("'\"'") || rest.starts_with("'{'") || rest.starts_with("'}'") {
             3
-        } else if rest.starts_with("'\\") {
-            rest[2..].find('\'').map_or(rest.len(), |at| at + 3)
+        } else if let Some(escaped) = rest.strip_prefix("'\\") {
+            // The escaped character may itself be a quote.
+            escaped.char_indices().skip(1).find(|(_, c)| *c == '\'').map_or(rest.len(), |(at, _)| at + 3)
         } else {
             code.push(c);
             c.len_utf8()

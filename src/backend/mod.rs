@@ -4,3 +4,5 @@ pub mod clear;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod native;
+#[cfg(doctest)]
+mod trust;

@@ -1,10 +1,13 @@
 //! One file per verb. The only place that prints, parses flags, or uses `anyhow`.
 
+mod bench;
+mod bench_ops;
 mod calibrate;
 mod doctor;
 mod eval;
 mod import;
 mod machine;
+mod params;
 mod progress;
 mod report;
 
@@ -20,12 +23,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Time operations on this machine.
+    Bench(bench::Bench),
     /// Show what this machine offers: cores, SIMD, memory, OpenFHE.
     Doctor(doctor::Doctor),
     /// Measure a model on texts and choose its approximations.
     Calibrate(calibrate::Calibrate),
     /// Compare the approximated model with the exact one.
     Eval(eval::Eval),
+    /// Print the parameter sets with their security margins.
+    Params(params::Params),
     /// Turn a GGUF file into a model directory.
     Import(import::Import),
 }
@@ -38,6 +45,8 @@ pub fn run() -> std::process::ExitCode {
         .with_target(false)
         .init();
     let result = match Arguments::parse().verb {
+        Verb::Bench(verb) => verb.run(),
+        Verb::Params(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
         Verb::Calibrate(verb) => verb.run(),
         Verb::Eval(verb) => verb.run(),

@@ -1,0 +1,27 @@
+//! `cachemir bench`: timings, one subject a subcommand.
+
+use clap::{Args, Subcommand};
+
+use super::bench_ops::BenchOps;
+
+/// Flags of `bench`.
+#[derive(Args)]
+pub struct Bench {
+    #[command(subcommand)]
+    subject: Subject,
+}
+
+#[derive(Subcommand)]
+enum Subject {
+    /// Single operations of the native backend, by level: NTT, products, rescale, rotations, encoding.
+    Ops(BenchOps),
+}
+
+impl Bench {
+    /// Runs the measurement asked for.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.subject {
+            Subject::Ops(ops) => ops.run(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `cachemir params`: the parameter sets, with modulus, limit and margin of every key under its own secret.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use cachemir::backend::native::{n16_levelled, test_levelled};
+use cachemir::bootstrapping::BootstrapParameters;
+use cachemir::ckks::security::{SecretKind, limit_log2_qp};
+use cachemir::ckks::{KeySwitchingKey, Parameters, ParametersLiteral, Security};
+use cachemir::contract::Level;
+use clap::Args;
+use serde::Serialize;
+
+use super::report::Report;
+
+/// Flags of `params`.
+#[derive(Args)]
+pub struct Params {
+    /// Also write the table as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// One parameter set.
+#[derive(Serialize)]
+struct Preset {
+    name: String,
+    log2_n: usize,
+    secure: bool,
+    levels: usize,
+    limbs: usize,
+    special_primes: usize,
+    keys: Vec<Key>,
+    levels_after_bootstrap: Option<usize>,
+    log2_failure: Option<f64>,
+}
+
+/// One kind of key, at its largest.
+#[derive(Serialize)]
+struct Key {
+    name: &'static str,
+    log2_qp: f64,
+    secret: String,
+    limit_log2_qp: Option<f64>,
+    margin_bits: Option<f64>,
+    /// Of one key at the highest level.
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Body {
+    presets: Vec<Preset>,
+}
+
+impl Params {
+    /// Prints the table.
+    pub fn run(self) -> anyhow::Result<()> {
+        let presets = vec![
+            levelled(test_levelled(12, 6))?,
+            levelled(n16_levelled())?,
+            bootstrapping("test-bootstrap", &BootstrapParameters::test(12, 6), false),
+            bootstrapping("n16", &BootstrapParameters::n16(), true),
+        ];
+        for preset in &presets {
+            print_preset(preset);
+        }
+        if let Some(path) = self.json {
+            let body = Body { presets };
+            Report::new("params", "native", "all", false, body).write(&path)?;
+        }
+        Ok(())
+    }
+}
+
+/// The levelled set of a name, to measure operations with.
+pub fn levelled_preset(name: &str) -> anyhow::Result<ParametersLiteral> {
+    match name {
+        "n16" => Ok(n16_levelled()),
+        "test" => Ok(test_levelled(12, 6)),
+        other => bail!("no preset `{other}`: use n16 or test, or --log2-n with --limbs and --digits"),
+    }
+}
+
+fn key(name: &'static str, log2_n: usize, log2_qp: f64, secret: SecretKind, bytes: u64) -> Key {
+    let limit = limit_log2_qp(log2_n, secret);
+    Key {
+        name,
+        log2_qp,
+        secret: secret.to_string(),
+        limit_log2_qp: limit,
+        margin_bits: limit.map(|limit| limit - log2_qp),
+        bytes,
+    }
+}
+
+fn levelled(literal: ParametersLiteral) -> anyhow::Result<Preset> {
+    let (name, secure) = (literal.name.to_owned(), literal.security == Security::Classical128);
+    let parameters = Parameters::new(literal)?;
+    let ring = parameters.ring();
+    let (log2_n, limbs, special) = (ring.log2_n() as usize, ring.chain_limbs(), ring.special_limbs());
+    let Level(levels) = parameters.chain().max_level();
+    let bytes = KeySwitchingKey::predicted_bytes(ring.degree(), limbs, special);
+    let keys = vec![key("evaluation", log2_n, parameters.log2_qp_full()?, SecretKind::UniformTernary, bytes)];
+    Ok(Preset {
+        name,
+        log2_n,
+        secure,
+        levels,
+        limbs,
+        special_primes: special,
+        keys,
+        levels_after_bootstrap: None,
+        log2_failure: None,
+    })
+}
+
+/// Moduli are given by their sizes here, each an upper bound of the prime.
+fn bootstrapping(name: &str, parameters: &BootstrapParameters, secure: bool) -> Preset {
+    let chain = &parameters.chain;
+    let (log2_n, limbs, special) = (chain.log2_n, chain.levels() + 1, chain.special_primes);
+    let bytes = KeySwitchingKey::predicted_bytes(1 << log2_n, limbs, special);
+    let ephemeral_special = parameters.ephemeral_special_primes;
+    let ephemeral_bits = chain.base_bits + ephemeral_special as u32 * chain.special_bits;
+    let ephemeral_bytes = KeySwitchingKey::predicted_bytes(1 << log2_n, 1, ephemeral_special);
+    let sparse = SecretKind::SparseTernary { hamming_weight: parameters.ephemeral_weight };
+    Preset {
+        name: name.to_owned(),
+        log2_n,
+        secure,
+        levels: chain.levels(),
+        limbs,
+        special_primes: special,
+        keys: vec![
+            key("evaluation", log2_n, f64::from(chain.log2_qp()), SecretKind::UniformTernary, bytes),
+            key("to ephemeral secret", log2_n, f64::from(ephemeral_bits), sparse, ephemeral_bytes),
+        ],
+        levels_after_bootstrap: Some(
+            parameters.output_level().saturating_sub(parameters.minimum_input_level()),
+        ),
+        log2_failure: None,
+    }
+}
+
+fn print_preset(preset: &Preset) {
+    println!(
+        "{}: N = 2^{}, {} slots, {} levels, {} + {} primes{}",
+        preset.name,
+        preset.log2_n,
+        1usize << preset.log2_n.saturating_sub(1),
+        preset.levels,
+        preset.limbs,
+        preset.special_primes,
+        if preset.secure { "; 128-bit classical" } else { "; INSECURE, for tests" }
+    );
+    if let Some(levels) = preset.levels_after_bootstrap {
+        println!("  levels between bootstraps  {levels}");
+    }
+    for key in &preset.keys {
+        let limit = match (key.limit_log2_qp, key.margin_bits) {
+            (Some(limit), Some(margin)) => format!("limit {limit:.0}, margin {margin:+.1}"),
+            _ => "no limit known".to_owned(),
+        };
+        println!(
+            "  {:<20} log2(QP) = {:.1}, {} secret, {limit}, {:.1} MB a key",
+            key.name,
+            key.log2_qp,
+            key.secret,
+            key.bytes as f64 / 1e6
+        );
+    }
+}

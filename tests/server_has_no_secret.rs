@@ -1,0 +1,126 @@
+//! No type that the server side reaches holds a secret key. Programs that would take one from it do not compile: see the
+//! documentation tests of `src/backend/trust.rs`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: what fails, fails the test"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Types that hold a secret, or make one.
+const SECRET: [&str; 8] = [
+    "SecretKey",
+    "CkksClient",
+    "NativeClient",
+    "OpenFheClient",
+    "ClearClient",
+    "Randomness",
+    "PrivateKey",
+    "KeyPair",
+];
+
+/// What a server holds. Evaluators of features that are not there are skipped.
+const SERVER: [&str; 10] = [
+    "CkksEvaluator",
+    "NativeEvaluator",
+    "OpenFheEvaluator",
+    "ClearEvaluator",
+    "CountingEvaluator",
+    "EvaluationKeys",
+    "KeySwitchingKey",
+    "Ciphertext",
+    "Tensor",
+    "PublicKey",
+];
+
+/// Words of the fields of every struct and enum of the library, by name.
+fn fields_of_types() -> BTreeMap<String, BTreeSet<String>> {
+    let mut files = Vec::new();
+    rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let mut types: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files {
+        let text: String = std::fs::read_to_string(&file)
+            .unwrap()
+            .lines()
+            .map(|line| line.split("//").next().unwrap_or_default())
+            .collect::<Vec<_>>()
+            .join("\n");
+        for keyword in ["struct ", "enum ", "type "] {
+            for (position, _) in text.match_indices(keyword) {
+                let preceded = text[..position].chars().next_back();
+                if preceded.is_some_and(|c| c.is_alphanumeric() || c == '_') {
+                    continue;
+                }
+                let definition = definition(&text[position + keyword.len()..]);
+                let mut words = definition.split(|c: char| !c.is_alphanumeric() && c != '_');
+                let Some(name) = words.next().filter(|name| !name.is_empty()) else { continue };
+                types.entry(name.to_owned()).or_default().extend(words.map(str::to_owned));
+            }
+        }
+    }
+    types
+}
+
+/// From a type's name to the end of its fields.
+fn definition(text: &str) -> &str {
+    let mut depth = 0usize;
+    for (index, c) in text.char_indices() {
+        match c {
+            '{' | '(' => depth += 1,
+            '}' | ')' if depth <= 1 => return &text[..index],
+            '}' | ')' => depth -= 1,
+            ';' if depth == 0 => return &text[..index],
+            _ => {}
+        }
+    }
+    text
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The way from `start` to a type that holds a secret, if there is one.
+fn way_to_a_secret(start: &str, types: &BTreeMap<String, BTreeSet<String>>) -> Option<String> {
+    let mut seen = BTreeSet::from([start.to_owned()]);
+    let mut open = vec![(start.to_owned(), start.to_owned())];
+    while let Some((name, way)) = open.pop() {
+        for word in types.get(&name).into_iter().flatten() {
+            let way = format!("{way} → {word}");
+            if SECRET.contains(&word.as_str()) {
+                return Some(way);
+            }
+            if seen.insert(word.clone()) {
+                open.push((word.clone(), way));
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn no_type_reachable_from_the_server_side_holds_a_secret() {
+    let types = fields_of_types();
+    let present: Vec<&str> = SERVER.into_iter().filter(|name| types.contains_key(*name)).collect();
+    for needed in ["CkksEvaluator", "ClearEvaluator", "EvaluationKeys", "Ciphertext"] {
+        assert!(present.contains(&needed), "{needed} is not defined any more: this test looks at nothing");
+    }
+    for name in present {
+        let way = way_to_a_secret(name, &types);
+        assert!(way.is_none(), "the server can reach a secret: {}", way.unwrap_or_default());
+    }
+    // The search finds what is there to be found.
+    let way = way_to_a_secret("CkksClient", &types).expect("a client holds a secret");
+    println!("control: {way}");
+}
