@@ -230,7 +230,7 @@ pub trait Evaluator: Send + Sync {
     ///
     /// # Errors
     /// [`Error::LevelTooLow`] when the value is already below; [`Error::ScaleMismatch`] when it is at `level` with another
-    /// scale.
+    /// scale, or at a scale so large (a product that was not rescaled) that the constant would lose precision.
     fn lower(&self, a: &Self::Ciphertext, level: Level) -> Result<Self::Ciphertext> {
         let wanted = self.chain().canonical_scale(level)?;
         if a.level() < level {
@@ -245,6 +245,11 @@ pub trait Evaluator: Send + Sync {
         let above = Level(level.0 + 1);
         let dropped = self.drop_level(a, above)?;
         let factor = Scale(wanted.0 * self.chain().rescale_modulus(above)? / a.scale().0);
+        // The factor is rounded to an integer: below 2^24 (a product that was not rescaled) that would cost precision.
+        if factor.log2() < 24.0 {
+            let right = self.chain().canonical_scale(a.level())?;
+            return Err(Error::ScaleMismatch { operation: "lower", left: a.scale(), right });
+        }
         self.rescale(&self.mul_constant(&dropped, Complex64::new(1.0, 0.0), factor)?)
     }
 
