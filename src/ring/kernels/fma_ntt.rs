@@ -175,14 +175,12 @@ impl FmaNtt {
         for k in (0..quarter).step_by(4) {
             // SAFETY: k + 3 · quarter + 4 ≤ length, and the block lies in the row.
             unsafe {
-                let a = [0, 1, 2, 3].map(|i| _mm256_loadu_pd(data.add(k + i * quarter)));
+                let a = load_4(data.add(k), quarter);
                 let mut b = forward_butterfly_4(prime, a, w1, w2, w3);
                 if reduce {
-                    b = b.map(|x| prime.reduce(x));
+                    b = [prime.reduce(b[0]), prime.reduce(b[1]), prime.reduce(b[2]), prime.reduce(b[3])];
                 }
-                for (i, x) in b.into_iter().enumerate() {
-                    _mm256_storeu_pd(data.add(k + i * quarter), x);
-                }
+                store_4(data.add(k), quarter, b);
             }
         }
     }
@@ -193,14 +191,16 @@ impl FmaNtt {
     unsafe fn forward_last(&self, prime: VectorPrime, data: *mut f64, blocks: usize, block: usize) {
         // SAFETY: 16 words from `data`; table indices blocks + block + 4 ≤ 2 · blocks and twice that.
         unsafe {
-            let rows = [0, 1, 2, 3].map(|i| _mm256_loadu_pd(data.add(4 * i)));
+            let rows = load_4(data, 4);
             let w1 = _mm256_loadu_pd(self.forward.as_ptr().add(blocks + block));
             let (w2, w3) = even_odd(self.forward.as_ptr().add(2 * (blocks + block)));
             let b = forward_butterfly_4(prime, transpose(rows), w1, w2, w3);
-            let b = transpose(b.map(|x| prime.canonical(prime.reduce(x))));
-            for (i, x) in b.into_iter().enumerate() {
-                store(data.add(4 * i).cast(), x);
-            }
+            let b = [prime.reduce(b[0]), prime.reduce(b[1]), prime.reduce(b[2]), prime.reduce(b[3])];
+            let b = transpose(b);
+            store(data.cast(), prime.canonical(b[0]));
+            store(data.add(4).cast(), prime.canonical(b[1]));
+            store(data.add(8).cast(), prime.canonical(b[2]));
+            store(data.add(12).cast(), prime.canonical(b[3]));
         }
     }
 
@@ -261,13 +261,12 @@ impl FmaNtt {
     unsafe fn inverse_first(&self, prime: VectorPrime, data: *mut f64, blocks: usize, block: usize) {
         // SAFETY: as in `forward_last`.
         unsafe {
-            let rows = [0, 1, 2, 3].map(|i| load(data.add(4 * i).cast_const().cast()));
+            let words: *const u64 = data.cast_const().cast();
+            let rows = [load(words), load(words.add(4)), load(words.add(8)), load(words.add(12))];
             let w1 = _mm256_loadu_pd(self.inverse.as_ptr().add(blocks + block));
             let (w2, w3) = even_odd(self.inverse.as_ptr().add(2 * (blocks + block)));
             let b = transpose(inverse_butterfly_4(prime, transpose(rows), w1, w2, w3));
-            for (i, x) in b.into_iter().enumerate() {
-                _mm256_storeu_pd(data.add(4 * i), x);
-            }
+            store_4(data, 4, b);
         }
     }
 
@@ -289,10 +288,8 @@ impl FmaNtt {
         for k in (0..quarter).step_by(4) {
             // SAFETY: k + 3 · quarter + 4 ≤ length, and the block lies in the row.
             unsafe {
-                let a = [0, 1, 2, 3].map(|i| _mm256_loadu_pd(data.add(k + i * quarter)));
-                for (i, x) in inverse_butterfly_4(prime, a, w1, w2, w3).into_iter().enumerate() {
-                    _mm256_storeu_pd(data.add(k + i * quarter), x);
-                }
+                let a = load_4(data.add(k), quarter);
+                store_4(data.add(k), quarter, inverse_butterfly_4(prime, a, w1, w2, w3));
             }
         }
     }
@@ -311,6 +308,40 @@ impl FmaNtt {
                 _mm256_storeu_pd(data.add(k + half), prime.multiply(_mm256_sub_pd(u, v), w));
             }
         }
+    }
+}
+
+/// Four vectors `stride` words apart. Written out: a closure over vectors would not be inlined into `array::map`.
+///
+/// # Safety
+/// `data` must be readable for 3 · `stride` + 4 values.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn load_4(data: *const f64, stride: usize) -> [__m256d; 4] {
+    // SAFETY: the caller vouches for the values.
+    unsafe {
+        [
+            _mm256_loadu_pd(data),
+            _mm256_loadu_pd(data.add(stride)),
+            _mm256_loadu_pd(data.add(2 * stride)),
+            _mm256_loadu_pd(data.add(3 * stride)),
+        ]
+    }
+}
+
+/// Stores four vectors `stride` words apart.
+///
+/// # Safety
+/// `data` must be writable for 3 · `stride` + 4 values.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn store_4(data: *mut f64, stride: usize, x: [__m256d; 4]) {
+    // SAFETY: the caller vouches for the values.
+    unsafe {
+        _mm256_storeu_pd(data, x[0]);
+        _mm256_storeu_pd(data.add(stride), x[1]);
+        _mm256_storeu_pd(data.add(2 * stride), x[2]);
+        _mm256_storeu_pd(data.add(3 * stride), x[3]);
     }
 }
 
