@@ -28,3 +28,6 @@ pub use evaluator::CkksEvaluator;
 pub use key_switching_key::KeySwitchingKey;
 pub use parameters::{Parameters, ParametersLiteral, Security, Stretch};
 pub use secret_key::SecretKey;
+
+#[cfg(test)]
+mod tests;
