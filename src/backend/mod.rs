@@ -6,3 +6,5 @@ pub(crate) mod conformance;
 pub mod native;
 #[cfg(doctest)]
 mod trust;
+#[cfg(feature = "openfhe")]
+pub mod openfhe;

@@ -1,0 +1,83 @@
+//! Builds the OpenFHE bridge (feature `openfhe`); does nothing otherwise.
+
+#[cfg(feature = "openfhe")]
+mod bridge {
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+
+    /// What to do when something is missing.
+    const REMEDY: &str = "Either build and install OpenFHE 1.4.2 or newer and set OPENFHE_ROOT to its prefix, or run \
+                          third_party/openfhe/fetch.sh for the prebuilt one (Linux x86-64; needs python3 with pip).";
+
+    /// Stops the build with one message and no backtrace.
+    fn stop(message: &str) -> ! {
+        eprintln!("\nthe feature `openfhe` cannot be built: {message}\n");
+        println!("cargo::error=the feature `openfhe` cannot be built: {message}");
+        std::process::exit(1);
+    }
+
+    fn variable(name: &str) -> PathBuf {
+        match std::env::var_os(name) {
+            Some(value) => value.into(),
+            None => stop(&format!("cargo did not set {name}")),
+        }
+    }
+
+    /// Compiles the generated bridge and `cpp/`, and tells cargo what to link.
+    pub fn build() {
+        for path in ["cpp", "src/backend/openfhe/bridge.rs", "third_party/openfhe/prebuilt/STAMP"] {
+            println!("cargo::rerun-if-changed={path}");
+        }
+        for name in ["OPENFHE_ROOT", "CMAKE_PREFIX_PATH", "CMAKE"] {
+            println!("cargo::rerun-if-env-changed={name}");
+        }
+        let root = variable("CARGO_MANIFEST_DIR");
+        let out = variable("OUT_DIR");
+        let cmake = std::env::var("CMAKE").unwrap_or_else(|_| "cmake".to_owned());
+        if !Command::new(&cmake).arg("--version").output().is_ok_and(|output| output.status.success()) {
+            stop(&format!("`{cmake}` does not run. Install CMake 3.16 or newer (`apt-get install cmake` or `pip install cmake`)."));
+        }
+
+        // The generated bridge first: on the linker's command line, what uses a library comes before it.
+        cxx_build::bridge("src/backend/openfhe/bridge.rs").std("c++17").compile("cachemir_bridge");
+
+        let built = cmake::Config::new(root.join("cpp"))
+            .profile("Release")
+            .define("CXX_BRIDGE_INCLUDE", out.join("cxxbridge/include"))
+            .define("PREBUILT", root.join("third_party/openfhe/prebuilt"))
+            .build_target("cachemir_openfhe")
+            .build()
+            .join("build");
+        link(&built);
+    }
+
+    /// Reads the link.txt that CMake wrote.
+    fn link(built: &Path) {
+        let file = built.join("link.txt");
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            stop(&format!("CMake wrote no {}", file.display()));
+        };
+        println!("cargo::rustc-link-search=native={}", built.display());
+        println!("cargo::rustc-link-lib=static=cachemir_openfhe");
+        for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
+            match key {
+                "missing" => stop(&format!("no OpenFHE was found. Tried: {value}. {REMEDY}")),
+                "version" => println!("cargo::rustc-env=CACHEMIR_OPENFHE_VERSION={value}"),
+                "search" => {
+                    println!("cargo::rustc-link-search=native={value}");
+                    // Programs and tests of this package find the shared library where it was found at build time.
+                    println!("cargo::rustc-link-arg=-Wl,--disable-new-dtags,-rpath,{value}");
+                    println!("cargo::metadata=library_folder={value}");
+                }
+                "dylib" | "static" => println!("cargo::rustc-link-lib={key}={value}"),
+                _ => stop(&format!("{} has an unknown line `{key}={value}`", file.display())),
+            }
+        }
+    }
+}
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    #[cfg(feature = "openfhe")]
+    bridge::build();
+}

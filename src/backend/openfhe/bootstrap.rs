@@ -1,0 +1,77 @@
+//! Bootstrapping, to a level of the caller's choice.
+//!
+//! OpenFHE always refreshes to the level its depth leaves; the result is then lowered, exactly in scale.
+
+use super::bridge::ffi;
+use super::ciphertext::OpenFheCiphertext;
+use super::engine::unsupported_bootstrap;
+use super::evaluator::{OpenFheEvaluator, check_scales};
+use super::library::call;
+use crate::contract::{BootstrapRequest, Error, Evaluator, Level, Result, Scale};
+
+/// Largest relative difference between OpenFHE's scale after a bootstrap and the canonical one. Both are computed in
+/// f64 from the same primes.
+const SCALE_TOLERANCE: f64 = 1e-9;
+
+impl OpenFheEvaluator {
+    /// See [`Evaluator::bootstrap`].
+    pub(super) fn refresh(&self, a: &OpenFheCiphertext, request: BootstrapRequest) -> Result<OpenFheCiphertext> {
+        self.check_tag("bootstrap", &a.tag)?;
+        let (Some(summary), Some(boot)) = (self.engine.bootstrapping, self.engine.parameters.bootstrapping)
+        else {
+            return Err(unsupported_bootstrap());
+        };
+        if !self.keys.bootstrapping.as_ref().is_some_and(|keys| keys.slots.contains(&request.slots)) {
+            return Err(Error::EvaluationKey { key: "bootstrapping", level: a.level });
+        }
+        let iterations = match request.iterations {
+            1 => 1,
+            2 => 2,
+            other => {
+                return Err(Error::Unsupported {
+                    backend: "openfhe",
+                    operation: format!("bootstrap in {other} iterations"),
+                    remedy: "use 1 or 2".to_owned(),
+                });
+            }
+        };
+        // The second iteration costs a level.
+        let highest = Level(summary.output_level.0.saturating_sub(request.iterations - 1));
+        if request.level > highest {
+            return Err(Error::LevelOutOfRange { operation: "bootstrap", level: request.level, max: highest });
+        }
+        if a.level < summary.minimum_input_level {
+            return Err(Error::LevelTooLow {
+                operation: "bootstrap",
+                level: a.level,
+                wanted: summary.minimum_input_level,
+            });
+        }
+        check_scales("bootstrap", a.scale, self.engine.chain.canonical_scale(a.level)?)?;
+        // OpenFHE hands a ciphertext back unchanged when it already has as many limbs as a bootstrap leaves; the
+        // lowest level suffices as input anyway, and costs least to raise.
+        let input = self.lower(a, summary.minimum_input_level)?;
+        let slots = Self::index(request.slots)?;
+        let (inner, limbs, scale) = call("bootstrap", || {
+            let inner = ffi::bootstrap(
+                self.context(),
+                &input.inner,
+                input.scale.0,
+                slots,
+                iterations,
+                boot.iteration_precision,
+            )?;
+            let (limbs, scale) = (ffi::limb_count(&inner)?, ffi::scaling_factor(&inner)?);
+            Ok((inner, limbs, scale))
+        })?;
+        let level = Level((limbs as usize).saturating_sub(1));
+        let canonical = self.engine.chain.canonical_scale(level)?;
+        if level < highest || (scale / canonical.0 - 1.0).abs() > SCALE_TOLERANCE {
+            return Err(Error::Internal(format!(
+                "OpenFHE's bootstrap left level {level} at scale {}, expected {highest} at {canonical}",
+                Scale(scale)
+            )));
+        }
+        self.lower(&self.ciphertext(inner, level, canonical), request.level)
+    }
+}

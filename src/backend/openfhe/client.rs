@@ -1,0 +1,143 @@
+//! The side with the secret key.
+
+use std::sync::Arc;
+
+use cxx::UniquePtr;
+
+use super::bridge::ffi;
+use super::ciphertext::OpenFheCiphertext;
+use super::engine::{Engine, StoredKeys, unsupported_bootstrap};
+use super::evaluator::OpenFheEvaluator;
+use super::library::call;
+use super::parameters::OpenFheParameters;
+use crate::contract::{Client, Complex64, Error, KeyRequest, Level, Result, normalize_step};
+
+/// Holds the secret key of an OpenFHE engine.
+pub struct OpenFheClient {
+    engine: Arc<Engine>,
+    secret: UniquePtr<ffi::SecretKey>,
+    tag: Arc<str>,
+    keys: Arc<StoredKeys>,
+}
+
+impl OpenFheClient {
+    /// Generates context and secret key.
+    ///
+    /// # Errors
+    /// [`Error::Parameters`], [`Error::Foreign`].
+    pub fn new(parameters: OpenFheParameters) -> Result<Self> {
+        let engine = Arc::new(Engine::new(parameters)?);
+        let secret = call("generate secret key", || ffi::generate_secret_key(engine.context()))?;
+        let tag: Arc<str> = call("key tag", || ffi::key_tag(&secret))?.into();
+        Ok(Self { engine, secret, keys: StoredKeys::new(Arc::clone(&tag)), tag })
+    }
+
+    /// The parameters.
+    #[must_use]
+    pub fn parameters(&self) -> &OpenFheParameters {
+        &self.engine.parameters
+    }
+
+    /// log2 of the product of all primes, special ones included: what security is judged by.
+    #[must_use]
+    pub fn log2_qp(&self) -> f64 {
+        self.engine.log2_qp()
+    }
+
+    /// Number of special primes.
+    #[must_use]
+    pub fn special_limbs(&self) -> usize {
+        self.engine.special_moduli.len()
+    }
+
+    /// Number of evaluation keys OpenFHE stores for this secret key.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`].
+    pub fn stored_keys(&self) -> Result<u64> {
+        call("count keys", || ffi::count_keys(&self.tag))
+    }
+
+    fn generate(&self, request: &KeyRequest) -> Result<()> {
+        let context = self.engine.context();
+        if request.relinearization.is_some() {
+            call("relinearization key", || ffi::generate_relinearization_key(context, &self.secret))?;
+        }
+        let slots = self.engine.slots();
+        let steps: Vec<i32> = request
+            .rotations
+            .keys()
+            .filter_map(|step| i32::try_from(normalize_step(i64::try_from(*step).ok()?, slots)).ok())
+            .filter(|step| *step != 0)
+            .collect();
+        call("rotation keys", || ffi::generate_rotation_keys(context, &self.secret, &steps))?;
+        if request.conjugation.is_some() {
+            call("conjugation key", || ffi::generate_conjugation_key(context, &self.secret))?;
+        }
+        for slots in request.bootstrapping.iter().flat_map(|boot| &boot.slots) {
+            let slots = self.engine.prepare_bootstrap(*slots)?;
+            // Relinearization is part of evaluating the sine.
+            call("relinearization key", || ffi::generate_relinearization_key(context, &self.secret))?;
+            call("bootstrapping keys", || ffi::generate_bootstrap_keys(context, &self.secret, slots))?;
+        }
+        Ok(())
+    }
+}
+
+impl Client for OpenFheClient {
+    type Evaluator = OpenFheEvaluator;
+
+    fn slots(&self) -> usize {
+        self.engine.slots()
+    }
+
+    fn encrypt(&self, values: &[Complex64], level: Level) -> Result<OpenFheCiphertext> {
+        let limbs = self.engine.limbs(level, "encrypt")?;
+        let scale = self.engine.chain.canonical_scale(level)?;
+        self.engine.check_values("encrypt", values, level, scale)?;
+        let numbers: Vec<f64> = values.iter().flat_map(|value| [value.re, value.im]).collect();
+        let inner = call("encrypt", || {
+            let plaintext = ffi::encode(self.engine.context(), &numbers, scale.0, limbs)?;
+            ffi::encrypt(self.engine.context(), &self.secret, &plaintext)
+        })?;
+        Ok(OpenFheCiphertext { inner, level, scale, tag: Arc::clone(&self.tag) })
+    }
+
+    fn decrypt(&self, ciphertext: &OpenFheCiphertext) -> Result<Vec<Complex64>> {
+        if ciphertext.tag != self.tag {
+            return Err(Error::ParameterMismatch {
+                operation: "decrypt",
+                given: format!("key {}", ciphertext.tag),
+                wanted: format!("key {}", self.tag),
+            });
+        }
+        let numbers = call("decrypt", || {
+            ffi::decrypt(self.engine.context(), &self.secret, &ciphertext.inner, ciphertext.scale.0)
+        })?;
+        Ok(numbers
+            .chunks_exact(2)
+            .filter_map(|pair| match pair {
+                [re, im] => Some(Complex64::new(*re, *im)),
+                _ => None,
+            })
+            .collect())
+    }
+
+    fn evaluator(&self, request: &KeyRequest) -> Result<OpenFheEvaluator> {
+        for level in
+            request.rotations.values().chain(&request.relinearization).chain(&request.conjugation)
+        {
+            self.engine.chain.check(*level, "key generation")?;
+        }
+        if request.bootstrapping.is_some() && self.engine.parameters.bootstrapping.is_none() {
+            return Err(unsupported_bootstrap());
+        }
+        let holder = self.keys.hold(|| self.generate(request))?;
+        Ok(OpenFheEvaluator::new(
+            Arc::clone(&self.engine),
+            request.clone(),
+            Arc::clone(&self.tag),
+            holder,
+        ))
+    }
+}

@@ -1,0 +1,95 @@
+//! Hoisted rotations and linear transforms.
+//!
+//! Baby steps share one decomposition (Halevi and Shoup, eprint 2018/244, which OpenFHE implements); giant steps rotate
+//! their inner sums one by one. OpenFHE's own fused transform is private to its bootstrapping.
+
+use std::collections::BTreeMap;
+
+use super::bridge::ffi;
+use super::ciphertext::{OpenFheCiphertext, OpenFhePlaintext};
+use super::evaluator::{OpenFheEvaluator, check_scales};
+use super::library::call;
+use crate::contract::{
+    Diagonal, Error, Evaluator, LinearTransform, Result, Scale, normalize_step,
+};
+
+impl OpenFheEvaluator {
+    /// `a` rotated by each of the normalized `steps`: one decomposition for all nonzero ones.
+    pub(super) fn rotate_hoisted(
+        &self,
+        a: &OpenFheCiphertext,
+        steps: &[usize],
+    ) -> Result<Vec<OpenFheCiphertext>> {
+        for step in steps {
+            self.check_rotation(*step, a.level)?;
+        }
+        if steps.iter().all(|step| *step == 0) {
+            return Ok(vec![a.clone(); steps.len()]);
+        }
+        let digits = call("decompose", || ffi::decompose(self.context(), &a.inner))?;
+        steps
+            .iter()
+            .map(|step| {
+                if *step == 0 {
+                    return Ok(a.clone());
+                }
+                let index = Self::index(*step)?;
+                let inner = call("rotate_many", || {
+                    ffi::rotate_hoisted(self.context(), &a.inner, &digits, index)
+                })?;
+                Ok(self.ciphertext(inner, a.level, a.scale))
+            })
+            .collect()
+    }
+
+    /// Σ rot(Σ diagonal ⊙ rot(a, baby), giant), not rescaled.
+    pub(super) fn transform(
+        &self,
+        a: &OpenFheCiphertext,
+        transform: &LinearTransform<'_, OpenFhePlaintext>,
+        scale: Scale,
+    ) -> Result<OpenFheCiphertext> {
+        self.check_tag("linear_transform", &a.tag)?;
+        self.engine.check_room("linear_transform", a.scale * scale, a.level)?;
+        let slots = self.slots();
+        for giant in &transform.giants {
+            self.check_rotation(normalize_step(giant.step, slots), a.level)?;
+        }
+        let steps = transform.baby_steps(slots);
+        let babies: BTreeMap<usize, OpenFheCiphertext> =
+            steps.iter().copied().zip(self.rotate_hoisted(a, &steps)?).collect();
+        let mut sum: Option<OpenFheCiphertext> = None;
+        for giant in &transform.giants {
+            let mut inner: Option<OpenFheCiphertext> = None;
+            for (step, diagonal) in &giant.babies {
+                let rotated = babies
+                    .get(&normalize_step(*step, slots))
+                    .ok_or_else(|| Error::Internal(format!("baby step {step} was not rotated")))?;
+                let product = match diagonal {
+                    Diagonal::Encoded(plaintext) => {
+                        check_scales("linear_transform", plaintext.scale, scale)?;
+                        self.mul_plain(rotated, plaintext)?
+                    }
+                    Diagonal::Lazy(values) => {
+                        self.mul_plain(rotated, &self.encode(&values(), a.level, scale)?)?
+                    }
+                };
+                inner = Some(match inner {
+                    None => product,
+                    Some(partial) => self.add(&partial, &product)?,
+                });
+            }
+            let Some(inner) = inner else { continue };
+            let rotated = self.rotate(&inner, giant.step)?;
+            sum = Some(match sum {
+                None => rotated,
+                Some(partial) => self.add(&partial, &rotated)?,
+            });
+        }
+        sum.ok_or_else(|| Error::Shape {
+            operation: "linear_transform",
+            what: "0 diagonals".to_owned(),
+            remedy: "give at least one".to_owned(),
+        })
+    }
+}
