@@ -35,7 +35,9 @@ mod bridge {
         let out = variable("OUT_DIR");
         let cmake = std::env::var("CMAKE").unwrap_or_else(|_| "cmake".to_owned());
         if !Command::new(&cmake).arg("--version").output().is_ok_and(|output| output.status.success()) {
-            stop(&format!("`{cmake}` does not run. Install CMake 3.16 or newer (`apt-get install cmake` or `pip install cmake`)."));
+            stop(&format!(
+                "`{cmake}` does not run. Install CMake 3.16 or newer (`apt-get install cmake` or `pip install cmake`)."
+            ));
         }
 
         // The generated bridge first: on the linker's command line, what uses a library comes before it.

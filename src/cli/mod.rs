@@ -3,6 +3,7 @@
 mod bench;
 mod bench_ops;
 mod calibrate;
+mod compare;
 mod doctor;
 mod eval;
 mod import;
@@ -25,6 +26,8 @@ struct Arguments {
 enum Verb {
     /// Time operations on this machine.
     Bench(bench::Bench),
+    /// Measure native and OpenFHE in turn, on the same ring, limbs and digits.
+    Compare(compare::Compare),
     /// Show what this machine offers: cores, SIMD, memory, OpenFHE.
     Doctor(doctor::Doctor),
     /// Measure a model on texts and choose its approximations.
@@ -47,6 +50,7 @@ pub fn run() -> std::process::ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Bench(verb) => verb.run(),
         Verb::Params(verb) => verb.run(),
+        Verb::Compare(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
         Verb::Calibrate(verb) => verb.run(),
         Verb::Eval(verb) => verb.run(),

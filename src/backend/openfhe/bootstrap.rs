@@ -15,7 +15,11 @@ const SCALE_TOLERANCE: f64 = 1e-9;
 
 impl OpenFheEvaluator {
     /// See [`Evaluator::bootstrap`].
-    pub(super) fn refresh(&self, a: &OpenFheCiphertext, request: BootstrapRequest) -> Result<OpenFheCiphertext> {
+    pub(super) fn refresh(
+        &self,
+        a: &OpenFheCiphertext,
+        request: BootstrapRequest,
+    ) -> Result<OpenFheCiphertext> {
         self.check_tag("bootstrap", &a.tag)?;
         let (Some(summary), Some(boot)) = (self.engine.bootstrapping, self.engine.parameters.bootstrapping)
         else {
@@ -38,7 +42,11 @@ impl OpenFheEvaluator {
         // The second iteration costs a level.
         let highest = Level(summary.output_level.0.saturating_sub(request.iterations - 1));
         if request.level > highest {
-            return Err(Error::LevelOutOfRange { operation: "bootstrap", level: request.level, max: highest });
+            return Err(Error::LevelOutOfRange {
+                operation: "bootstrap",
+                level: request.level,
+                max: highest,
+            });
         }
         if a.level < summary.minimum_input_level {
             return Err(Error::LevelTooLow {

@@ -47,9 +47,13 @@ pub(super) mod ffi {
 
     unsafe extern "C++" {
         include!("cachemir/cpp/encoding.h");
-        fn encode(context: &Context, values: &[f64], scale: f64, limbs: u32) -> Result<SharedPtr<Polynomial>>;
-        fn encrypt(context: &Context, key: &SecretKey, plaintext: &Polynomial)
-        -> Result<SharedPtr<Ciphertext>>;
+        fn encode(context: &Context, values: &[f64], scale: f64, limbs: u32)
+        -> Result<SharedPtr<Polynomial>>;
+        fn encrypt(
+            context: &Context,
+            key: &SecretKey,
+            plaintext: &Polynomial,
+        ) -> Result<SharedPtr<Ciphertext>>;
         fn decrypt(context: &Context, key: &SecretKey, a: &Ciphertext, scale: f64) -> Result<Vec<f64>>;
     }
 
@@ -58,7 +62,8 @@ pub(super) mod ffi {
         fn add(context: &Context, a: &Ciphertext, b: &Ciphertext) -> Result<SharedPtr<Ciphertext>>;
         fn subtract(context: &Context, a: &Ciphertext, b: &Ciphertext) -> Result<SharedPtr<Ciphertext>>;
         fn negate(context: &Context, a: &Ciphertext) -> Result<SharedPtr<Ciphertext>>;
-        fn add_polynomial(context: &Context, a: &Ciphertext, p: &Polynomial) -> Result<SharedPtr<Ciphertext>>;
+        fn add_polynomial(context: &Context, a: &Ciphertext, p: &Polynomial)
+        -> Result<SharedPtr<Ciphertext>>;
         fn multiply_polynomial(
             context: &Context,
             a: &Ciphertext,

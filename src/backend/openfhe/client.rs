@@ -124,20 +124,13 @@ impl Client for OpenFheClient {
     }
 
     fn evaluator(&self, request: &KeyRequest) -> Result<OpenFheEvaluator> {
-        for level in
-            request.rotations.values().chain(&request.relinearization).chain(&request.conjugation)
-        {
+        for level in request.rotations.values().chain(&request.relinearization).chain(&request.conjugation) {
             self.engine.chain.check(*level, "key generation")?;
         }
         if request.bootstrapping.is_some() && self.engine.parameters.bootstrapping.is_none() {
             return Err(unsupported_bootstrap());
         }
         let holder = self.keys.hold(|| self.generate(request))?;
-        Ok(OpenFheEvaluator::new(
-            Arc::clone(&self.engine),
-            request.clone(),
-            Arc::clone(&self.tag),
-            holder,
-        ))
+        Ok(OpenFheEvaluator::new(Arc::clone(&self.engine), request.clone(), Arc::clone(&self.tag), holder))
     }
 }

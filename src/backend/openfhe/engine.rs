@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cxx::UniquePtr;
 use super::bridge::ffi;
 use super::library::call;
 use super::parameters::OpenFheParameters;
 use crate::ckks::container::Fingerprint;
 use crate::ckks::fields::extend_u64;
 use crate::contract::{BootstrapSummary, Complex64, Error, Level, LevelChain, Result, Scale};
+use cxx::UniquePtr;
 
 /// Largest |value| OpenFHE's sine approximation is meant for: it assumes messages of magnitude 1.
 const MESSAGE_BOUND: f64 = 1.0;

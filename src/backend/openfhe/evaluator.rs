@@ -90,7 +90,12 @@ impl OpenFheEvaluator {
         Ok(())
     }
 
-    fn check_operands(&self, operation: &'static str, a: &OpenFheCiphertext, b: &OpenFheCiphertext) -> Result<()> {
+    fn check_operands(
+        &self,
+        operation: &'static str,
+        a: &OpenFheCiphertext,
+        b: &OpenFheCiphertext,
+    ) -> Result<()> {
         self.check_tag(operation, &a.tag)?;
         self.check_tag(operation, &b.tag)?;
         check_levels(operation, a.level, b.level)
@@ -172,8 +177,7 @@ impl Evaluator for OpenFheEvaluator {
         self.engine.check_values("add_constant", &[c], a.level, a.scale)?;
         let real = self.engine.residues(c.re, a.scale, a.level);
         let imaginary = self.engine.residues(c.im, a.scale, a.level);
-        let inner =
-            call("add_constant", || ffi::add_constant(self.context(), &a.inner, &real, &imaginary))?;
+        let inner = call("add_constant", || ffi::add_constant(self.context(), &a.inner, &real, &imaginary))?;
         Ok(self.ciphertext(inner, a.level, a.scale))
     }
 
@@ -201,8 +205,7 @@ impl Evaluator for OpenFheEvaluator {
     fn mul_integer(&self, a: &OpenFheCiphertext, k: i64) -> Result<OpenFheCiphertext> {
         self.check_tag("mul_integer", &a.tag)?;
         let residues = self.engine.integer_residues(i128::from(k), a.level);
-        let inner =
-            call("mul_integer", || ffi::multiply_constant(self.context(), &a.inner, &residues, &[]))?;
+        let inner = call("mul_integer", || ffi::multiply_constant(self.context(), &a.inner, &residues, &[]))?;
         Ok(self.ciphertext(inner, a.level, a.scale))
     }
 

@@ -9,9 +9,7 @@ use super::bridge::ffi;
 use super::ciphertext::{OpenFheCiphertext, OpenFhePlaintext};
 use super::evaluator::{OpenFheEvaluator, check_scales};
 use super::library::call;
-use crate::contract::{
-    Diagonal, Error, Evaluator, LinearTransform, Result, Scale, normalize_step,
-};
+use crate::contract::{Diagonal, Error, Evaluator, LinearTransform, Result, Scale, normalize_step};
 
 impl OpenFheEvaluator {
     /// `a` rotated by each of the normalized `steps`: one decomposition for all nonzero ones.
@@ -34,9 +32,8 @@ impl OpenFheEvaluator {
                     return Ok(a.clone());
                 }
                 let index = Self::index(*step)?;
-                let inner = call("rotate_many", || {
-                    ffi::rotate_hoisted(self.context(), &a.inner, &digits, index)
-                })?;
+                let inner =
+                    call("rotate_many", || ffi::rotate_hoisted(self.context(), &a.inner, &digits, index))?;
                 Ok(self.ciphertext(inner, a.level, a.scale))
             })
             .collect()

@@ -70,9 +70,7 @@ impl OpenFheParameters {
         if !(1..=80).contains(&self.levels) {
             return Err(bad(format!("{} levels", self.levels), "use 1 to 80"));
         }
-        if !(20..=59).contains(&self.log2_scale)
-            || !(self.log2_scale + 1..=60).contains(&self.log2_base)
-        {
+        if !(20..=59).contains(&self.log2_scale) || !(self.log2_scale + 1..=60).contains(&self.log2_base) {
             return Err(bad(
                 format!("scale of {} bits above a base of {} bits", self.log2_scale, self.log2_base),
                 "use a scale of 20 to 59 bits and a base above it of at most 60",
@@ -83,7 +81,10 @@ impl OpenFheParameters {
         }
         if let Some(boot) = self.bootstrapping {
             if boot.budget_encode == 0 || boot.budget_decode == 0 {
-                return Err(bad("a level budget of 0".to_owned(), "give each linear transform at least 1 level"));
+                return Err(bad(
+                    "a level budget of 0".to_owned(),
+                    "give each linear transform at least 1 level",
+                ));
             }
             if boot.correction_factor < self.log2_base - self.log2_scale || boot.correction_factor > 20 {
                 return Err(bad(

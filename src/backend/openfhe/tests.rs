@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::contract::{
-    BootstrapRequest, CiphertextInfo, Client, Complex64, Diagonal, Error, Evaluator, GiantStep, KeyRequest, Level,
-    LinearTransform,
+    BootstrapRequest, CiphertextInfo, Client, Complex64, Diagonal, Error, Evaluator, GiantStep, KeyRequest,
+    Level, LinearTransform,
 };
 
 fn values(slots: usize, seed: u64) -> Vec<Complex64> {

@@ -101,7 +101,10 @@ pub fn levelled<C: Client>(client: &C, work: &Work<'_>) -> anyhow::Result<Vec<Sa
     Ok(results)
 }
 
-#[cfg_attr(not(feature = "openfhe"), allow(dead_code, reason = "only OpenFHE has a bootstrapping client so far"))]
+#[cfg_attr(
+    not(feature = "openfhe"),
+    allow(dead_code, reason = "only OpenFHE has a bootstrapping client so far")
+)]
 /// Bootstraps a full ciphertext of uniform values to the highest level there is.
 pub fn bootstrap<C: Client>(client: &C, repetitions: usize) -> anyhow::Result<Samples> {
     let slots = client.slots();
@@ -234,7 +237,11 @@ fn rotated(values: &[Complex64], step: i64) -> Vec<Complex64> {
     result
 }
 
-fn zip(a: &[Complex64], b: &[Complex64], combine: impl Fn(Complex64, Complex64) -> Complex64) -> Vec<Complex64> {
+fn zip(
+    a: &[Complex64],
+    b: &[Complex64],
+    combine: impl Fn(Complex64, Complex64) -> Complex64,
+) -> Vec<Complex64> {
     a.iter().zip(b).map(|(x, y)| combine(*x, *y)).collect()
 }
 

@@ -150,7 +150,9 @@ impl Compare {
         if let Some(available) = available_memory_bytes()
             && available < needed
         {
-            bail!("this needs {needed} bytes of memory, {available} are available: leave out `bootstrap`, or use --preset test");
+            bail!(
+                "this needs {needed} bytes of memory, {available} are available: leave out `bootstrap`, or use --preset test"
+            );
         }
 
         let mut collected: BTreeMap<(Side, Operation, usize), Vec<Samples>> = BTreeMap::new();
@@ -159,7 +161,8 @@ impl Compare {
             for side in [Side::Native, Side::Openfhe] {
                 for op in self.ops.clone() {
                     // A bootstrap has parameters, and gigabytes, of its own: a process of its own too.
-                    if op != Operation::Bootstrap && self.ops.iter().find(|o| **o != Operation::Bootstrap) != Some(&op)
+                    if op != Operation::Bootstrap
+                        && self.ops.iter().find(|o| **o != Operation::Bootstrap) != Some(&op)
                     {
                         continue;
                     }
@@ -313,7 +316,8 @@ fn names(ops: &[Operation]) -> String {
 
 /// Sorted times of all turns.
 fn times(samples: &[&Samples]) -> Vec<f64> {
-    let mut times: Vec<f64> = samples.iter().flat_map(|samples| samples.milliseconds.iter().copied()).collect();
+    let mut times: Vec<f64> =
+        samples.iter().flat_map(|samples| samples.milliseconds.iter().copied()).collect();
     times.sort_unstable_by(f64::total_cmp);
     times
 }
@@ -333,8 +337,8 @@ fn worst(samples: &[&Samples]) -> Option<f64> {
 
 #[cfg(feature = "openfhe")]
 mod openfhe {
-    use super::measure::{self, Samples, Work};
     use super::Preset;
+    use super::measure::{self, Samples, Work};
     use cachemir::backend::openfhe::{OpenFheBootstrapping, OpenFheClient, OpenFheParameters, version};
 
     pub fn openfhe_version() -> anyhow::Result<String> {
@@ -344,12 +348,22 @@ mod openfhe {
     /// The native side's ring, limbs and digits.
     pub fn openfhe_levelled(preset: Preset, work: &Work<'_>) -> anyhow::Result<Vec<Samples>> {
         let parameters = match preset {
-            Preset::Test => {
-                OpenFheParameters { log2_n: 12, levels: 8, log2_scale: 41, log2_base: 50, digits: 3, bootstrapping: None }
-            }
-            Preset::N16 => {
-                OpenFheParameters { log2_n: 16, levels: 23, log2_scale: 50, log2_base: 58, digits: 3, bootstrapping: None }
-            }
+            Preset::Test => OpenFheParameters {
+                log2_n: 12,
+                levels: 8,
+                log2_scale: 41,
+                log2_base: 50,
+                digits: 3,
+                bootstrapping: None,
+            },
+            Preset::N16 => OpenFheParameters {
+                log2_n: 16,
+                levels: 23,
+                log2_scale: 50,
+                log2_base: 58,
+                digits: 3,
+                bootstrapping: None,
+            },
         };
         measure::levelled(&OpenFheClient::new(parameters)?, work)
     }
@@ -381,7 +395,9 @@ mod openfhe {
     use super::measure::{Samples, Work};
 
     fn missing<T>() -> anyhow::Result<T> {
-        anyhow::bail!("this program was built without OpenFHE: build it with `cargo build --release --features openfhe`")
+        anyhow::bail!(
+            "this program was built without OpenFHE: build it with `cargo build --release --features openfhe`"
+        )
     }
 
     pub fn openfhe_version() -> anyhow::Result<String> {

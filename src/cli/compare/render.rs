@@ -44,13 +44,8 @@ pub fn svg(title: &str, rows: &[Row]) -> String {
     );
     for (index, row) in rows.iter().enumerate() {
         let top = 60 + ROW * index;
-        let _ = writeln!(
-            text,
-            "<text x=\"12\" y=\"{}\">{}, {} limbs</text>",
-            top + 20,
-            row.op.name(),
-            row.limbs
-        );
+        let _ =
+            writeln!(text, "<text x=\"12\" y=\"{}\">{}, {} limbs</text>", top + 20, row.op.name(), row.limbs);
         let longest = row.native_ms.unwrap_or(0.0).max(row.openfhe_ms.unwrap_or(0.0));
         let bars = [("native", row.native_ms, "#2a7f62"), ("OpenFHE", row.openfhe_ms, "#9aa5b1")];
         for (line, (side, time, colour)) in bars.into_iter().enumerate() {
