@@ -1,43 +1,145 @@
-//! Tests on small, insecure rings.
-
-use proptest::prelude::*;
+//! The conformance suite on small, insecure rings, and what is particular to OpenFHE: keys in process-wide maps.
 
 use super::*;
-use crate::contract::{
-    BootstrapRequest, CiphertextInfo, Client, Complex64, Diagonal, Error, Evaluator, GiantStep, KeyRequest,
-    Level, LinearTransform,
+use crate::backend::conformance::{
+    Backend, BootstrapUnderTest, bootstrapping_conformance_tests, conformance_tests,
 };
+use crate::contract::{BootstrapRequest, CiphertextInfo, Client, Complex64, Error, Evaluator, KeyRequest, Level};
 
-fn values(slots: usize, seed: u64) -> Vec<Complex64> {
-    use rand::{Rng, SeedableRng};
-    let mut generator = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    (0..slots)
-        .map(|_| Complex64::new(generator.random_range(-1.0..1.0), generator.random_range(-1.0..1.0)))
-        .collect()
+struct OpenFhe;
+
+impl Backend for OpenFhe {
+    type Client = OpenFheClient;
+
+    const PRECISION_BITS: f64 = 24.0;
+
+    fn client() -> OpenFheClient {
+        OpenFheClient::new(OpenFheParameters::test()).unwrap()
+    }
+
+    fn bootstrapping() -> Option<BootstrapUnderTest<OpenFheClient>> {
+        let client = OpenFheClient::new(OpenFheParameters::test_bootstrapping()).unwrap();
+        let slots = client.slots();
+        let requests = vec![
+            BootstrapRequest { level: Level(6), slots, iterations: 1 },
+            BootstrapRequest { level: Level(3), slots: 64, iterations: 1 },
+            BootstrapRequest { level: Level(5), slots: 128, iterations: 2 },
+        ];
+        Some(BootstrapUnderTest { client, requests, precision_bits: 9.0 })
+    }
 }
 
-/// −log2 of the largest difference.
-fn bits(got: &[Complex64], wanted: &[Complex64]) -> f64 {
-    assert_eq!(got.len(), wanted.len());
-    -got.iter().zip(wanted).map(|(x, y)| (x - y).norm()).fold(0.0, f64::max).log2()
+conformance_tests!(OpenFhe);
+bootstrapping_conformance_tests!(OpenFhe);
+
+/// A ring of 512 slots: key generation in milliseconds.
+fn tiny() -> OpenFheParameters {
+    OpenFheParameters { log2_n: 10, levels: 4, ..OpenFheParameters::test() }
+}
+
+fn all_keys(slots: usize) -> KeyRequest {
+    let mut request = KeyRequest::new();
+    request.rotations(&[1, 2, -1], slots, Level(4)).relinearization(Level(4)).conjugation(Level(4));
+    request
 }
 
 #[test]
-fn a_full_bootstrap_restores_the_levels_it_promises() {
-    let client = OpenFheClient::new(OpenFheParameters::test_bootstrapping()).unwrap();
-    let slots = client.slots();
-    let mut request = KeyRequest::new();
-    request.bootstrapping(slots);
-    let evaluator = client.evaluator(&request).unwrap();
-    let summary = evaluator.bootstrapping().unwrap();
-    let x = values(slots, 1);
-    let a = client.encrypt(&x, Level(1)).unwrap();
-    let started = std::time::Instant::now();
-    let refreshed = evaluator
-        .bootstrap(&a, BootstrapRequest { level: summary.output_level, slots, iterations: 1 })
-        .unwrap();
-    eprintln!("{:?}", started.elapsed());
-    assert_eq!(refreshed.level(), summary.output_level);
-    let precision = bits(&client.decrypt(&refreshed).unwrap(), &x);
-    assert!(precision > 10.0, "{precision} bits");
+fn keys_leave_the_maps_with_the_last_evaluator_in_any_order_of_drops() {
+    for order in 0..3 {
+        let (first, second) = (OpenFheClient::new(tiny()).unwrap(), OpenFheClient::new(tiny()).unwrap());
+        let request = all_keys(first.slots());
+        let a = first.evaluator(&request).unwrap();
+        let again = first.evaluator(&request).unwrap();
+        let b = second.evaluator(&request).unwrap();
+        // Relinearization, three rotations, conjugation.
+        assert_eq!(first.stored_keys().unwrap(), 5);
+        assert_eq!(second.stored_keys().unwrap(), 5);
+        assert!(b.key_bytes().unwrap() > 0);
+        let ciphertext = first.encrypt(&[Complex64::new(0.5, 0.25)], Level(4)).unwrap();
+        match order {
+            0 => {
+                drop(a);
+                again.rotate(&ciphertext, 1).unwrap();
+                drop((again, b));
+            }
+            1 => {
+                drop((b, again));
+                a.rotate(&ciphertext, 1).unwrap();
+                drop(a);
+            }
+            _ => {
+                drop((again, a, b));
+            }
+        }
+        assert_eq!(first.stored_keys().unwrap(), 0, "order {order}");
+        assert_eq!(second.stored_keys().unwrap(), 0, "order {order}");
+        // A ciphertext outlives its evaluators; keys can be made again.
+        let renewed = first.evaluator(&request).unwrap();
+        assert_eq!(renewed.rotate(&ciphertext, 1).unwrap().level(), Level(4));
+        drop(first);
+        renewed.conjugate(&ciphertext).unwrap();
+    }
+}
+
+#[test]
+fn engines_on_several_threads_do_not_disturb_one_another() {
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            scope.spawn(move || {
+                let client =
+                    OpenFheClient::new(OpenFheParameters { log2_n: 9 + thread % 2, ..tiny() }).unwrap();
+                let evaluator = client.evaluator(&all_keys(client.slots())).unwrap();
+                let x: Vec<Complex64> =
+                    (0..client.slots()).map(|i| Complex64::new((i as f64).sin(), f64::from(thread))).collect();
+                let a = client.encrypt(&x, Level(4)).unwrap();
+                let product = evaluator.mul(&a, &evaluator.rotate(&a, 1).unwrap()).unwrap();
+                let got = client.decrypt(&product).unwrap();
+                for (slot, value) in got.iter().enumerate() {
+                    let expected = x[slot] * x[(slot + 1) % x.len()];
+                    assert!((value - expected).norm() < 1e-5, "thread {thread}, slot {slot}: {value}, {expected}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn ciphertexts_and_plaintexts_of_another_engine_are_refused() {
+    let (first, second) = (OpenFheClient::new(tiny()).unwrap(), OpenFheClient::new(tiny()).unwrap());
+    let other = OpenFheClient::new(OpenFheParameters { log2_n: 11, ..tiny() }).unwrap();
+    let evaluator = first.evaluator(&all_keys(first.slots())).unwrap();
+    let x = [Complex64::new(1.0, 0.0)];
+    let own = first.encrypt(&x, Level(4)).unwrap();
+    for stranger in [second.encrypt(&x, Level(4)).unwrap(), other.encrypt(&x, Level(4)).unwrap()] {
+        assert!(matches!(evaluator.add(&own, &stranger), Err(Error::ParameterMismatch { .. })));
+        assert!(matches!(evaluator.tensor(&stranger, &stranger), Err(Error::ParameterMismatch { .. })));
+        assert!(matches!(evaluator.rotate(&stranger, 1), Err(Error::ParameterMismatch { .. })));
+        assert!(matches!(first.decrypt(&stranger), Err(Error::ParameterMismatch { .. })));
+    }
+    let keyless = other.evaluator(&KeyRequest::new()).unwrap();
+    let scale = keyless.chain().canonical_scale(Level(4)).unwrap();
+    let plaintext = keyless.encode(&x, Level(4), scale).unwrap();
+    assert!(matches!(evaluator.mul_plain(&own, &plaintext), Err(Error::ParameterMismatch { .. })));
+}
+
+#[test]
+fn an_exception_inside_openfhe_is_an_error_with_its_text() {
+    // More digits than there are primes to divide among them: OpenFHE itself refuses that.
+    let parameters = OpenFheParameters { digits: 40, ..tiny() };
+    match OpenFheClient::new(parameters) {
+        Err(Error::Foreign { library: "OpenFHE", message, .. }) => {
+            assert!(message.starts_with("new context: "), "{message}");
+        }
+        Err(other) => panic!("another error: {other}"),
+        Ok(_) => panic!("40 digits of 5 primes were accepted"),
+    }
+}
+
+#[test]
+fn contexts_do_not_stay_behind_in_the_list_of_openfhe() {
+    let before = listed_contexts().unwrap();
+    let client = OpenFheClient::new(tiny()).unwrap();
+    drop(client.evaluator(&all_keys(client.slots())).unwrap());
+    drop(client);
+    assert_eq!(listed_contexts().unwrap(), before);
 }
