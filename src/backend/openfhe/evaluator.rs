@@ -285,10 +285,6 @@ impl Evaluator for OpenFheEvaluator {
                 remedy: "give at least one".to_owned(),
             });
         };
-        for (term, _) in rest {
-            self.check_operands("rotate_sum", first, term)?;
-            check_scales("rotate_sum", first.scale, term.scale)?;
-        }
         let mut sum = self.rotate(first, *step)?;
         for (term, step) in rest {
             sum = self.add(&sum, &self.rotate(term, *step)?)?;

@@ -4,7 +4,9 @@ use super::*;
 use crate::backend::conformance::{
     Backend, BootstrapUnderTest, bootstrapping_conformance_tests, conformance_tests,
 };
-use crate::contract::{BootstrapRequest, CiphertextInfo, Client, Complex64, Error, Evaluator, KeyRequest, Level};
+use crate::contract::{
+    BootstrapRequest, CiphertextInfo, Client, Complex64, Error, Evaluator, KeyRequest, Level,
+};
 
 struct OpenFhe;
 
@@ -89,14 +91,18 @@ fn engines_on_several_threads_do_not_disturb_one_another() {
                 let client =
                     OpenFheClient::new(OpenFheParameters { log2_n: 9 + thread % 2, ..tiny() }).unwrap();
                 let evaluator = client.evaluator(&all_keys(client.slots())).unwrap();
-                let x: Vec<Complex64> =
-                    (0..client.slots()).map(|i| Complex64::new((i as f64).sin(), f64::from(thread))).collect();
+                let x: Vec<Complex64> = (0..client.slots())
+                    .map(|i| Complex64::new((i as f64).sin(), f64::from(thread)))
+                    .collect();
                 let a = client.encrypt(&x, Level(4)).unwrap();
                 let product = evaluator.mul(&a, &evaluator.rotate(&a, 1).unwrap()).unwrap();
                 let got = client.decrypt(&product).unwrap();
                 for (slot, value) in got.iter().enumerate() {
                     let expected = x[slot] * x[(slot + 1) % x.len()];
-                    assert!((value - expected).norm() < 1e-5, "thread {thread}, slot {slot}: {value}, {expected}");
+                    assert!(
+                        (value - expected).norm() < 1e-5,
+                        "thread {thread}, slot {slot}: {value}, {expected}"
+                    );
                 }
             });
         }
