@@ -4,7 +4,7 @@ pub mod clear;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod native;
-#[cfg(doctest)]
-mod trust;
 #[cfg(feature = "openfhe")]
 pub mod openfhe;
+#[cfg(doctest)]
+mod trust;
