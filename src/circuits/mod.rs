@@ -8,12 +8,14 @@ pub mod silu;
 pub mod slot_sums;
 
 mod chebyshev;
+mod homomorphic_dft;
 mod polynomial;
 mod polynomial_basis;
 mod polynomial_coefficient;
 mod polynomial_plan;
 
 pub use chebyshev::ChebyshevSeries;
+pub use homomorphic_dft::{DftDirection, HomomorphicDft};
 pub use polynomial::{evaluate_series, evaluate_with_basis};
 pub use polynomial_basis::ChebyshevBasis;
 pub use polynomial_coefficient::Coefficient;
