@@ -1,5 +1,16 @@
-//! Bootstrapping of the native backend.
+//! Bootstrapping of the native backend: SlotsToCoeffs → ModRaise → CoeffsToSlots → EvalMod.
+//!
+//! [`BootstrapCircuit`] and [`EvalMod`] run on any evaluator, [`ModRaise`] and [`Bootstrapper`] on our CKKS.
+//! [`BootstrapParameters`] says why the steps come in this order and what was considered.
 
+mod bootstrapper;
+mod circuit;
+mod eval_mod;
+mod mod_raise;
 mod parameters;
 
-pub use parameters::{BootstrapParameters, ChainLayout, Stretch};
+pub use bootstrapper::Bootstrapper;
+pub use circuit::BootstrapCircuit;
+pub use eval_mod::EvalMod;
+pub use mod_raise::ModRaise;
+pub use parameters::BootstrapParameters;

@@ -132,16 +132,31 @@ impl HomomorphicDft {
         x: &E::Ciphertext,
         scale: Scale,
     ) -> Result<E::Ciphertext> {
+        evaluator.rescale(&self.apply_unrescaled(evaluator, x, scale)?)
+    }
+
+    /// The same without the last rescale: one level above, such that a rescale gives exactly `scale`.
+    ///
+    /// # Errors
+    /// Those of [`Self::apply`].
+    pub fn apply_unrescaled<E: Evaluator>(
+        &self,
+        evaluator: &E,
+        x: &E::Ciphertext,
+        scale: Scale,
+    ) -> Result<E::Ciphertext> {
         x.level().minus(self.levels(), "homomorphic DFT")?;
         let mut x = x.clone();
         for (index, factor) in self.factors.iter().enumerate() {
+            if index > 0 {
+                x = evaluator.rescale(&x)?;
+            }
             let left = (self.factors.len() - index) as f64;
-            let next = x.scale().0 * (scale.0 / x.scale().0).powf(1.0 / left);
-            let next = if index + 1 == self.factors.len() { scale.0 } else { next };
+            let next =
+                if left > 1.0 { x.scale().0 * (scale.0 / x.scale().0).powf(1.0 / left) } else { scale.0 };
             let modulus = evaluator.chain().rescale_modulus(x.level())?;
             let transform = factor.transform::<E::Plaintext>(self.slots, evaluator.slots());
-            let product = evaluator.linear_transform(&x, &transform, Scale(next * modulus / x.scale().0))?;
-            x = evaluator.rescale(&product)?;
+            x = evaluator.linear_transform(&x, &transform, Scale(next * modulus / x.scale().0))?;
         }
         Ok(x)
     }

@@ -1,0 +1,242 @@
+//! The steps of a bootstrap around ModRaise, on any evaluator.
+//!
+//! 1. [`BootstrapCircuit::to_coefficients`]: SlotsToCoeffs down to level 0; coefficients hold the values, bit-reversed.
+//! 2. (ModRaise: the modulus q0 becomes Q, and each coefficient gains a multiple of q0.)
+//! 3. [`BootstrapCircuit::from_coefficients`]: sum over the copies of sparse slots, CoeffsToSlots, EvalMod.
+
+use super::{BootstrapParameters, EvalMod};
+use crate::circuits::{DftDirection, HomomorphicDft};
+use crate::contract::{CiphertextInfo, Complex64, Evaluator, KeyRequest, Level, Result, Scale};
+
+/// Everything a bootstrap of one slot count needs, in the clear.
+#[derive(Clone, Debug)]
+pub struct BootstrapCircuit {
+    slots_to_coeffs: HomomorphicDft,
+    coeffs_to_slots: HomomorphicDft,
+    eval_mod: EvalMod,
+    slots: usize,
+    message_ratio: f64,
+    interval: f64,
+}
+
+impl BootstrapCircuit {
+    /// Circuit for data of period `slots`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for a slot count that is no power of two ≥ 2 or exceeds N/2; errors of [`EvalMod::new`].
+    pub fn new(parameters: &BootstrapParameters, slots: usize) -> Result<Self> {
+        let total = 1usize << parameters.chain.log2_n.saturating_sub(1);
+        if slots > total {
+            return Err(crate::Error::Shape {
+                operation: "bootstrap",
+                what: format!("{slots} slots of {total}"),
+                remedy: "bootstrap at most N/2 slots".to_owned(),
+            });
+        }
+        // Fewer slots have fewer layers over the same levels: levels must not depend on the slot count.
+        let layers = |full: &Vec<usize>| -> Vec<usize> {
+            if slots == total {
+                return full.clone();
+            }
+            HomomorphicDft::spread_layers(slots.max(1).trailing_zeros() as usize, full.len())
+        };
+        Ok(Self {
+            slots_to_coeffs: HomomorphicDft::new(
+                DftDirection::SlotsToCoeffs,
+                slots,
+                &layers(&parameters.slots_to_coeffs),
+                1.0,
+            )?,
+            // Half, for the sums with the conjugate.
+            coeffs_to_slots: HomomorphicDft::new(
+                DftDirection::CoeffsToSlots,
+                slots,
+                &layers(&parameters.coeffs_to_slots),
+                0.5,
+            )?,
+            eval_mod: EvalMod::new(parameters)?,
+            slots,
+            message_ratio: f64::from(parameters.log2_message_ratio).exp2(),
+            interval: parameters.interval,
+        })
+    }
+
+    /// Period of the data.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// The keys both halves need on a chain whose highest level is `top`, in a ring of `total_slots` slots.
+    #[must_use]
+    pub fn key_request(&self, total_slots: usize, top: Level) -> KeyRequest {
+        let mut request = KeyRequest::new();
+        self.slots_to_coeffs.request_keys(&mut request, total_slots, Level(self.slots_to_coeffs.levels()));
+        self.coeffs_to_slots.request_keys(&mut request, total_slots, top);
+        for step in self.copies(total_slots) {
+            request.rotation(step, top);
+        }
+        let below = Level(top.0.saturating_sub(self.coeffs_to_slots.levels()));
+        request.relinearization(below).conjugation(Level(below.0 + 1));
+        request
+    }
+
+    /// SlotsToCoeffs of `x` (period n, any scale near the canonical one, level at least 3 under `n16`), at level 0; a value
+    /// of 1 becomes q0/M. Cost: at few limbs; see [`HomomorphicDft::apply`].
+    ///
+    /// # Errors
+    /// [`crate::Error::LevelExhausted`], [`crate::Error::RotationKey`].
+    pub fn to_coefficients<E: Evaluator>(&self, evaluator: &E, x: &E::Ciphertext) -> Result<E::Ciphertext> {
+        x.level().minus(self.slots_to_coeffs.levels(), "bootstrap")?;
+        let x = evaluator.drop_level(x, Level(self.slots_to_coeffs.levels()))?;
+        self.slots_to_coeffs.apply(evaluator, &x, self.bottom_scale(evaluator)?)
+    }
+
+    /// Scale of the values at level 0: q0/M.
+    ///
+    /// # Errors
+    /// [`crate::Error::LevelOutOfRange`] for a chain without levels.
+    pub fn bottom_scale<E: Evaluator>(&self, evaluator: &E) -> Result<Scale> {
+        Ok(Scale(evaluator.chain().log2_modulus(Level(0))?.exp2() / self.message_ratio))
+    }
+
+    /// Scale to give to the raised ciphertext (coefficients v·q0/M + q0·I): values become x/K, and the copies of sparse slots
+    /// that [`Self::from_coefficients`] adds up average out.
+    ///
+    /// # Errors
+    /// Those of [`Self::bottom_scale`].
+    pub fn raised_scale<E: Evaluator>(&self, evaluator: &E) -> Result<Scale> {
+        let copies = (evaluator.slots() / self.slots).max(1) as f64;
+        Ok(Scale(self.bottom_scale(evaluator)?.0 * self.message_ratio * self.interval * copies))
+    }
+
+    /// The values of a raised ciphertext at [`Self::raised_scale`], back in the slots, at exactly `scale`.
+    ///
+    /// # Errors
+    /// [`crate::Error::LevelExhausted`], [`crate::Error::RotationKey`], [`crate::Error::EvaluationKey`].
+    pub fn from_coefficients<E: Evaluator>(
+        &self,
+        evaluator: &E,
+        raised: &E::Ciphertext,
+        scale: Scale,
+    ) -> Result<E::Ciphertext> {
+        let mut x = raised.clone();
+        for step in self.copies(evaluator.slots()) {
+            let rotated = evaluator.rotate(&x, i64::try_from(step).unwrap_or(0))?;
+            x = evaluator.add(&x, &rotated)?;
+        }
+        let below = x.level().minus(self.coeffs_to_slots.levels(), "CoeffsToSlots")?;
+        let wanted = evaluator.chain().canonical_scale(below)?;
+        // The conjugate is taken before the last rescale, where its noise is divided away.
+        let y = self.coeffs_to_slots.apply_unrescaled(evaluator, &x, wanted)?;
+        let conjugate = evaluator.conjugate(&y)?;
+        let real = evaluator.rescale(&evaluator.add(&y, &conjugate)?)?;
+        let imaginary = evaluator.rescale(&evaluator.mul_by_i(&evaluator.sub(&conjugate, &y)?)?)?;
+        drop((x, y, conjugate));
+        self.eval_mod.apply(evaluator, &real, Some(&imaginary), scale)
+    }
+
+    /// Rotations that add up the copies of sparse slots: n, 2n, … S/2.
+    fn copies(&self, total_slots: usize) -> Vec<usize> {
+        std::iter::successors(Some(self.slots), |step| Some(step * 2))
+            .take_while(|step| *step < total_slots)
+            .collect()
+    }
+
+    /// Values that must stay within the parameters' bound, found after decryption: the largest real or imaginary part.
+    #[must_use]
+    pub fn magnitude(values: &[Complex64]) -> f64 {
+        values.iter().map(|z| z.re.abs().max(z.im.abs())).fold(0.0, f64::max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::clear::{ClearCiphertext, ClearClient, ClearParameters};
+    use crate::contract::{Client, CountingEvaluator, LevelChain};
+
+    fn clear_chain(parameters: &BootstrapParameters) -> LevelChain {
+        let mut moduli = Vec::new();
+        let mut scales = vec![Scale(f64::from(parameters.chain.log2_scale).exp2())];
+        for stretch in &parameters.chain.stretches {
+            for _ in 0..stretch.levels {
+                moduli.push(f64::from(stretch.prime_bits).exp2() * (1.0 + 1e-7 * moduli.len() as f64));
+                scales.push(Scale(f64::from(stretch.prime_bits).exp2()));
+            }
+        }
+        LevelChain::with_scales(f64::from(parameters.chain.base_bits).exp2(), moduli, scales).unwrap()
+    }
+
+    /// Slots of the polynomial with complex coefficients w_k.
+    fn slots_of(coefficients: &[Complex64]) -> Vec<Complex64> {
+        let n = coefficients.len();
+        let roots: Vec<Complex64> = (0..4 * n)
+            .map(|k| Complex64::from_polar(1.0, std::f64::consts::TAU * k as f64 / (4 * n) as f64))
+            .collect();
+        let mut power = 1;
+        (0..n)
+            .map(|_| {
+                let z = coefficients.iter().enumerate().map(|(k, w)| w * roots[k * power % (4 * n)]).sum();
+                power = power * 5 % (4 * n);
+                z
+            })
+            .collect()
+    }
+
+    /// What ModRaise does, in the clear: adds q0·I to every coefficient.
+    fn raise(
+        client: &ClearClient,
+        circuit: &BootstrapCircuit,
+        bottom: &ClearCiphertext,
+        parameters: &BootstrapParameters,
+        top: Level,
+    ) -> ClearCiphertext {
+        let total = bottom.values().len();
+        let integer = |k: usize| ((k * 13 + 5) % 27) as f64 - 13.0;
+        let integers: Vec<Complex64> =
+            (0..total).map(|k| Complex64::new(integer(k), integer(k + 31))).collect();
+        let factor = 1.0 / (parameters.interval * (total / circuit.slots()) as f64);
+        let values: Vec<Complex64> = bottom
+            .values()
+            .iter()
+            .zip(slots_of(&integers))
+            .map(|(v, i)| (v / circuit.message_ratio + i) * factor)
+            .collect();
+        client.encrypt(&values, top).unwrap()
+    }
+
+    #[test]
+    fn full_and_sparse_complex_slots_come_back_on_the_canonical_scale() {
+        let parameters = BootstrapParameters::test(9, 2);
+        let chain = clear_chain(&parameters);
+        let (top, total) = (chain.max_level(), 256);
+        let client =
+            ClearClient::new(ClearParameters { slots: total, chain, bootstrapping: None, noise: None });
+        for slots in [256, 64, 4] {
+            let counting = CountingEvaluator::new(client.dry_run());
+            let circuit = BootstrapCircuit::new(&parameters, slots).unwrap();
+            let values: Vec<Complex64> = (0..total)
+                .map(|s| s % slots)
+                .map(|s| {
+                    Complex64::new(((s * 29) % 64) as f64 / 32.0 - 1.0, ((s * 43) % 50) as f64 / 25.0 - 1.0)
+                })
+                .collect();
+            let input = client.encrypt(&values, Level(3)).unwrap();
+            let bottom = circuit.to_coefficients(&counting, &input).unwrap();
+            assert_eq!(bottom.level(), Level(0));
+            let raised = raise(&client, &circuit, &bottom, &parameters, top);
+            let output = Level(parameters.output_level());
+            let scale = counting.chain().canonical_scale(output).unwrap();
+            let result = circuit.from_coefficients(&counting, &raised, scale).unwrap();
+            assert_eq!(result.level(), output);
+            assert!(result.scale().agrees_with(scale));
+            for (s, (value, wanted)) in client.decrypt(&result).unwrap().iter().zip(&values).enumerate() {
+                let error = (value - wanted).norm();
+                assert!(error < 2f64.powi(-22), "{slots} slots, slot {s}: error 2^{:.1}", error.log2());
+            }
+            let request = circuit.key_request(total, top);
+            assert_eq!(request, counting.inner().recorded(), "{slots} slots");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! EvalMod: x ↦ x mod 1 in every slot, near the integers.
+//!
+//! Input: x/K in [−1, 1] with x = I + v/M, I an integer, M the message ratio, |v| ≤ bound. Output: v.
+//! E = exp(2πi·x) comes from a Chebyshev series of exp(2πi·x/2^r) and r squarings; then
+//! v ≈ M/2π·(a_1·Im E + a_2·Im E²), two sines whose cubic terms cancel (a_1 ≈ 4/3, a_2 ≈ −1/6). Squaring E doubles its error,
+//! where the double angle of a cosine multiplies it by up to 4 (the exponential goes back to Cheon et al. 2018; the scaled
+//! argument to Han–Ki 2020).
+//!
+//! Complex slots: two such E, one of the real and one of the imaginary parts, share the conjugation that takes Im.
+//! Scales are handed down from the output, as in [`crate::circuits::evaluate_series`]: everything lands exactly.
+
+use super::BootstrapParameters;
+use crate::circuits::{ChebyshevBasis, ChebyshevSeries, PolynomialPlan, evaluate_with_basis};
+use crate::contract::{CiphertextInfo, Complex64, Error, Evaluator, Level, Result, Scale};
+
+/// The modular reduction of one set of parameters, in the clear until it is applied.
+#[derive(Clone, Debug)]
+pub struct EvalMod {
+    /// Series of κ^(1/2^r)·exp(2πi·K·t/2^r).
+    plan: PolynomialPlan,
+    squarings: usize,
+    /// κ² = |a_2|·M/4π, so that the square of κE needs no constant.
+    kappa: f64,
+    /// a_1·M/4π.
+    first: f64,
+    /// a_1, a_2.
+    harmonics: [f64; 2],
+    message_ratio: f64,
+}
+
+impl EvalMod {
+    /// Fits series and harmonics to `parameters`.
+    ///
+    /// # Errors
+    /// [`Error::Parameters`] for an interval, ratio or bound that make no sense.
+    pub fn new(parameters: &BootstrapParameters) -> Result<Self> {
+        let message_ratio = f64::from(parameters.log2_message_ratio).exp2();
+        let widest = parameters.bound / message_ratio;
+        if !(parameters.interval >= 1.0 && widest > 0.0 && widest < 0.2) || parameters.squarings > 8 {
+            return Err(Error::Parameters {
+                what: format!(
+                    "EvalMod on ±{} with {} squarings, bound {} at message ratio {message_ratio}",
+                    parameters.interval, parameters.squarings, parameters.bound
+                ),
+                remedy: "use an interval of at least 1, at most 8 squarings, and a bound below a fifth of the message ratio"
+                    .to_owned(),
+            });
+        }
+        let harmonics = fit_harmonics(std::f64::consts::TAU * widest);
+        let kappa = (harmonics[1].abs() * message_ratio / (4.0 * std::f64::consts::PI)).sqrt();
+        let squared = f64::from(1u32 << parameters.squarings);
+        let (start, speed) =
+            (kappa.powf(1.0 / squared), std::f64::consts::TAU * parameters.interval / squared);
+        let cosine = ChebyshevSeries::fit(|t| start * (speed * t).cos(), -1.0, 1.0, parameters.degree)?;
+        let sine = ChebyshevSeries::fit(|t| start * (speed * t).sin(), -1.0, 1.0, parameters.degree)?;
+        // Even and odd parts: what projection leaves of the wrong parity is rounding and would cost products.
+        let coefficients: Vec<Complex64> = cosine
+            .coefficients()
+            .iter()
+            .zip(sine.coefficients())
+            .enumerate()
+            .map(
+                |(k, (even, odd))| {
+                    if k % 2 == 0 { Complex64::new(*even, 0.0) } else { Complex64::new(0.0, *odd) }
+                },
+            )
+            .collect();
+        Ok(Self {
+            plan: PolynomialPlan::of_constants(&coefficients),
+            squarings: parameters.squarings,
+            kappa,
+            first: harmonics[0] * message_ratio / (4.0 * std::f64::consts::PI),
+            harmonics,
+            message_ratio,
+        })
+    }
+
+    /// Levels it consumes.
+    #[must_use]
+    pub fn levels(&self) -> usize {
+        self.plan.depth() + self.squarings + 1
+    }
+
+    /// Error of the two sines alone at `v` (exact exponential).
+    #[must_use]
+    pub fn sine_error(&self, v: f64) -> f64 {
+        let angle = std::f64::consts::TAU * v / self.message_ratio;
+        let sines = self.harmonics[0] * angle.sin() + self.harmonics[1] * (2.0 * angle).sin();
+        sines * self.message_ratio / std::f64::consts::TAU - v
+    }
+
+    /// v_re + i·v_im from `real` and `imaginary` (both x/K, same level and scale; real slots without the second), at
+    /// exactly `scale`, [`Self::levels`] below.
+    ///
+    /// Cost: for each input one series (10 relinearizations at degree 31) and r + 1 squares; one conjugation.
+    ///
+    /// # Errors
+    /// [`Error::LevelExhausted`]; [`Error::EvaluationKey`] without relinearization or conjugation.
+    pub fn apply<E: Evaluator>(
+        &self,
+        evaluator: &E,
+        real: &E::Ciphertext,
+        imaginary: Option<&E::Ciphertext>,
+        scale: Scale,
+    ) -> Result<E::Ciphertext> {
+        let last = real.level().minus(self.levels() - 1, "EvalMod")?;
+        let product_scale = Scale(scale.0 * evaluator.chain().rescale_modulus(last)?);
+        let turned = evaluator.mul_by_i(&self.two_harmonics(evaluator, real, last, product_scale)?)?;
+        // With G = c_1·E + c_2·E², Im G_1 + i·Im G_2 = (G_2 − i·G_1) + conj(−G_2 − i·G_1), c_1 and c_2 halved.
+        let (left, right) = match imaginary {
+            Some(imaginary) => {
+                let other = self.two_harmonics(evaluator, imaginary, last, product_scale)?;
+                (evaluator.sub(&other, &turned)?, evaluator.negate(&evaluator.add(&other, &turned)?)?)
+            }
+            None => {
+                let negated = evaluator.negate(&turned)?;
+                (negated.clone(), negated)
+            }
+        };
+        evaluator.rescale(&evaluator.add(&left, &evaluator.conjugate(&right)?)?)
+    }
+
+    /// (a_1·E + a_2·E²)·M/4π of one input at level `last`, not rescaled, at `product_scale`.
+    fn two_harmonics<E: Evaluator>(
+        &self,
+        evaluator: &E,
+        x: &E::Ciphertext,
+        last: Level,
+        product_scale: Scale,
+    ) -> Result<E::Ciphertext> {
+        let scale = Scale(product_scale.0.sqrt());
+        let exponential = self.exponential(evaluator, x, last, scale)?;
+        let square = evaluator.relinearize(&evaluator.tensor(&exponential, &exponential)?)?;
+        let first = Complex64::new(self.first / self.kappa, 0.0);
+        let first = evaluator.mul_constant(&exponential, first, product_scale / exponential.scale())?;
+        evaluator.sub(&first, &square)
+    }
+
+    /// κ·exp(2πi·x) at level `last` and exactly `scale`.
+    fn exponential<E: Evaluator>(
+        &self,
+        evaluator: &E,
+        x: &E::Ciphertext,
+        last: Level,
+        scale: Scale,
+    ) -> Result<E::Ciphertext> {
+        // Upwards: what squares to scale s after dividing by q is √(s·q).
+        let mut start = scale;
+        for above in 1..=self.squarings {
+            start = Scale((start.0 * evaluator.chain().rescale_modulus(Level(last.0 + above))?).sqrt());
+        }
+        let mut basis = ChebyshevBasis::new(evaluator, x.clone());
+        let mut power = evaluate_with_basis(&mut basis, &self.plan, Some(start))?;
+        drop(basis);
+        for _ in 0..self.squarings {
+            power = evaluator.square(&power)?;
+        }
+        Ok(power)
+    }
+}
+
+/// (a_1, a_2) with a_1·sin θ + a_2·sin 2θ ≈ θ on |θ| ≤ `widest`: exact at the positive zeros of T_5, where the error of order
+/// θ⁵ is then equioscillating to first order.
+fn fit_harmonics(widest: f64) -> [f64; 2] {
+    let node = |k: f64| widest * (k * std::f64::consts::PI / 10.0).cos();
+    let (outer, inner) = (node(1.0), node(3.0));
+    // θ/sin θ = p − q·(1 − cos θ) with p = a_1 + 2a_2 and q = 2a_2.
+    let ratio = |angle: f64| angle / angle.sin();
+    let versine = |angle: f64| 2.0 * (angle / 2.0).sin().powi(2);
+    let q = -(ratio(outer) - ratio(inner)) / (versine(outer) - versine(inner));
+    let p = ratio(outer) + q * versine(outer);
+    [p - q, q / 2.0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::clear::{ClearClient, ClearParameters};
+    use crate::contract::{Client, CountingEvaluator};
+
+    #[test]
+    fn two_sines_leave_an_error_of_fifth_order() {
+        for (bound, bits) in [(1.0, 26.0), (2.0, 21.0)] {
+            let parameters = BootstrapParameters { bound, ..BootstrapParameters::test(12, 2) };
+            let eval_mod = EvalMod::new(&parameters).unwrap();
+            let worst = (0..=1000)
+                .map(|i| eval_mod.sine_error(bound * f64::from(i) / 1000.0).abs())
+                .fold(0.0, f64::max);
+            assert!(worst < 2f64.powf(-bits), "bound {bound}: error 2^{:.2}", worst.log2());
+        }
+    }
+
+    #[test]
+    fn every_integer_part_is_removed_from_complex_and_real_slots() {
+        let parameters = BootstrapParameters::test(12, 2);
+        let eval_mod = EvalMod::new(&parameters).unwrap();
+        let levels = eval_mod.levels();
+        let slots = 32;
+        let client = ClearClient::new(ClearParameters::new(slots, levels, 48).unwrap());
+        let counting = CountingEvaluator::new(client.dry_run());
+        let v = |s: usize, turn: usize| ((s * 37 + turn * 11) % 64) as f64 / 32.0 - 1.0;
+        let integer = |s: usize, turn: usize| ((s + 7 * turn) % 31) as f64 - 15.0;
+        let x = |turn: usize| -> Vec<Complex64> {
+            (0..slots)
+                .map(|s| Complex64::new((integer(s, turn) + v(s, turn) / 128.0) / parameters.interval, 0.0))
+                .collect()
+        };
+        let encrypt = |turn: usize| client.encrypt(&x(turn), Level(levels)).unwrap();
+        let scale = Scale(2f64.powi(42));
+        for imaginary in [true, false] {
+            let second = encrypt(1);
+            let y = eval_mod.apply(&counting, &encrypt(0), imaginary.then_some(&second), scale).unwrap();
+            assert_eq!(y.level(), Level(0));
+            assert!(y.scale().agrees_with(scale));
+            for (s, value) in client.decrypt(&y).unwrap().into_iter().enumerate() {
+                let wanted = Complex64::new(v(s, 0), if imaginary { v(s, 1) } else { 0.0 });
+                let error = (value - wanted).norm();
+                assert!(
+                    error < 2f64.powi(-22),
+                    "slot {s}, I = {}: error 2^{:.1}",
+                    integer(s, 0),
+                    error.log2()
+                );
+            }
+            let total = counting.take_counts().total();
+            let inputs = if imaginary { 2 } else { 1 };
+            assert!(total.relinearizations <= 14 * inputs, "{total:?}");
+            assert_eq!(total.conjugations, 1);
+        }
+    }
+}
