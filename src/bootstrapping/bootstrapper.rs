@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{BootstrapCircuit, BootstrapParameters, ModRaise};
 use crate::ckks::{Ciphertext, CkksClient, CkksEvaluator, Parameters};
 use crate::contract::{
-    BootstrapRequest, BootstrapSummary, CiphertextInfo, Complex64, Error, Evaluator, KeyRequest, Level, Result,
+    BootstrapRequest, BootstrapSummary, CiphertextInfo, Complex64, Error, Evaluator, KeyRequest, Level,
+    Result,
 };
 
 /// log2 of the factor by which the two-iteration mode magnifies the error of the first iteration: 2^12 of an error below
@@ -39,7 +40,11 @@ impl Bootstrapper {
             .iter()
             .map(|slots| Ok((*slots, BootstrapCircuit::new(parameters, *slots)?)))
             .collect::<Result<BTreeMap<_, _>>>()?;
-        Ok(Self { parameters: parameters.clone(), mod_raise: ModRaise::generate(client, parameters)?, circuits })
+        Ok(Self {
+            parameters: parameters.clone(),
+            mod_raise: ModRaise::generate(client, parameters)?,
+            circuits,
+        })
     }
 
     /// Rotation, relinearization and conjugation keys that bootstrapping `slots` needs, to be merged into the request before
@@ -124,7 +129,11 @@ impl Bootstrapper {
         };
         let highest = Level(summary.output_level.0.saturating_sub(extra));
         if request.level > highest {
-            return Err(Error::LevelOutOfRange { operation: "bootstrap", level: request.level, max: highest });
+            return Err(Error::LevelOutOfRange {
+                operation: "bootstrap",
+                level: request.level,
+                max: highest,
+            });
         }
         let once = self.once(evaluator, circuit, a)?;
         if request.iterations == 1 {

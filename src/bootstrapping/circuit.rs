@@ -156,16 +156,9 @@ mod tests {
     use crate::backend::clear::{ClearCiphertext, ClearClient, ClearParameters};
     use crate::contract::{Client, CountingEvaluator, LevelChain};
 
+    /// The chain of the native backend under these parameters.
     fn clear_chain(parameters: &BootstrapParameters) -> LevelChain {
-        let mut moduli = Vec::new();
-        let mut scales = vec![Scale(f64::from(parameters.chain.log2_scale).exp2())];
-        for stretch in &parameters.chain.stretches {
-            for _ in 0..stretch.levels {
-                moduli.push(f64::from(stretch.prime_bits).exp2() * (1.0 + 1e-7 * moduli.len() as f64));
-                scales.push(Scale(f64::from(stretch.prime_bits).exp2()));
-            }
-        }
-        LevelChain::with_scales(f64::from(parameters.chain.base_bits).exp2(), moduli, scales).unwrap()
+        crate::ckks::Parameters::new(parameters.chain.clone()).unwrap().chain().clone()
     }
 
     /// Slots of the polynomial with complex coefficients w_k.

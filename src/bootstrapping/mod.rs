@@ -13,4 +13,4 @@ pub use bootstrapper::Bootstrapper;
 pub use circuit::BootstrapCircuit;
 pub use eval_mod::EvalMod;
 pub use mod_raise::ModRaise;
-pub use parameters::BootstrapParameters;
+pub use parameters::{BootstrapParameters, log2_irwin_hall_tail};

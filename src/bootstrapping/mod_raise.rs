@@ -12,9 +12,13 @@ use std::sync::Arc;
 
 use super::BootstrapParameters;
 use crate::ckks::security::{SecretKind, check_security};
-use crate::ckks::{Ciphertext, CkksClient, Decomposition, Extended, KeySwitchingKey, Parameters, SecretKey, Security};
+use crate::ckks::{
+    Ciphertext, CkksClient, Decomposition, Extended, KeySwitchingKey, Parameters, SecretKey, Security,
+};
 use crate::contract::{Error, Level, Result, Scale};
-use crate::ring::{Coefficients, Evaluations, Limb, Prime, RingContext, RnsPolynomial, sample_error, uniform_limb};
+use crate::ring::{
+    Coefficients, Evaluations, Limb, Prime, RingContext, RnsPolynomial, sample_error, uniform_limb,
+};
 
 /// Special primes of the switch back.
 const SPECIAL_LIMBS: usize = 2;
@@ -86,7 +90,10 @@ impl ModRaise {
     ///
     /// # Errors
     /// [`Error::Internal`] for special primes that do not exist.
-    pub fn ephemeral_key(parameters: &Parameters, bootstrap: &BootstrapParameters) -> Result<(f64, SecretKind)> {
+    pub fn ephemeral_key(
+        parameters: &Parameters,
+        bootstrap: &BootstrapParameters,
+    ) -> Result<(f64, SecretKind)> {
         let log2_qp = parameters.log2_qp(parameters.limbs(Level(0))?, bootstrap.ephemeral_special_primes)?;
         Ok((log2_qp, SecretKind::SparseTernary { hamming_weight: bootstrap.ephemeral_weight }))
     }

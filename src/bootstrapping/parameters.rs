@@ -41,68 +41,17 @@
 //! 2^-105.7 a bootstrap at N = 2^16. Beyond the interval ±15.1 the series is continued and loses precision (about 2^-9 at
 //! 16) but does not explode: there is no catastrophic overflow.
 
+use crate::ckks::{ParametersLiteral, Security, Stretch};
 use crate::contract::{Error, Result};
 
-/// Consecutive levels with primes of one size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Stretch {
-    /// What the levels are for.
-    pub purpose: &'static str,
-    /// Number of levels.
-    pub levels: usize,
-    /// Bits of the one prime of each level.
-    pub prime_bits: u32,
-}
-
-/// Moduli chain from the bottom up: base prime, stretches of levels, special primes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChainLayout {
-    /// log2 of the ring degree N.
-    pub log2_n: usize,
-    /// Bits of q0, the prime left at level 0.
-    pub base_bits: u32,
-    /// Stretches, the lowest first.
-    pub stretches: Vec<Stretch>,
-    /// Number of special primes P of key switching.
-    pub special_primes: usize,
-    /// Bits of each special prime.
-    pub special_bits: u32,
-    /// log2 of the canonical scale of the application levels.
-    pub log2_scale: u32,
-}
-
-impl ChainLayout {
-    /// Levels in all.
-    #[must_use]
-    pub fn levels(&self) -> usize {
-        self.stretches.iter().map(|stretch| stretch.levels).sum()
-    }
-
-    /// log2 of Q, the product of all primes a ciphertext may have.
-    #[must_use]
-    pub fn log2_q(&self) -> u32 {
-        self.base_bits
-            + self.stretches.iter().map(|stretch| stretch.levels as u32 * stretch.prime_bits).sum::<u32>()
-    }
-
-    /// log2 of QP, an upper bound (every prime is below its power of two).
-    #[must_use]
-    pub fn log2_qp(&self) -> u32 {
-        self.log2_q() + self.special_primes as u32 * self.special_bits
-    }
-
-    /// Digits of a key switch at the top: ⌈limbs / special primes⌉.
-    #[must_use]
-    pub fn digits(&self) -> usize {
-        (self.levels() + 1).div_ceil(self.special_primes.max(1))
-    }
-}
+/// log2 of primes "of 50 bits": all primes stay below 2^50, the limit of the fast kernels.
+const LARGE: f64 = 49.9;
 
 /// What the steps of a bootstrap are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BootstrapParameters {
     /// The chain.
-    pub chain: ChainLayout,
+    pub chain: ParametersLiteral,
     /// Hamming weight of the ephemeral secret around ModRaise.
     pub ephemeral_weight: usize,
     /// Special primes (of `chain.special_bits`) of the switch to the ephemeral secret at level 0.
@@ -132,18 +81,14 @@ impl BootstrapParameters {
     #[must_use]
     pub fn n16() -> Self {
         Self {
-            chain: ChainLayout {
+            chain: ParametersLiteral {
+                name: "n16",
                 log2_n: 16,
-                base_bits: 50,
-                stretches: vec![
-                    Stretch { purpose: "SlotsToCoeffs", levels: 3, prime_bits: 42 },
-                    Stretch { purpose: "application", levels: 13, prime_bits: 42 },
-                    Stretch { purpose: "EvalMod", levels: 9, prime_bits: 48 },
-                    Stretch { purpose: "CoeffsToSlots", levels: 4, prime_bits: 46 },
-                ],
+                base_bits: vec![LARGE],
+                stretches: vec![stretch(3 + 13, 42.0), stretch(9, 48.0), stretch(4, 46.0)],
                 special_primes: 8,
-                special_bits: 50,
-                log2_scale: 42,
+                special_bits: LARGE,
+                security: Security::Classical128,
             },
             coeffs_to_slots: vec![4, 4, 4, 3],
             slots_to_coeffs: vec![5, 5, 5],
@@ -153,21 +98,22 @@ impl BootstrapParameters {
 
     /// Insecure parameters for tests: N = 2^`log2_n` (small), `application_levels` between bootstraps.
     #[must_use]
-    pub fn test(log2_n: usize, application_levels: usize) -> Self {
-        let stages = log2_n.saturating_sub(1);
+    pub fn test(log2_n: u32, application_levels: usize) -> Self {
+        let stages = log2_n.saturating_sub(1) as usize;
+        let merged = if stages < 2 { vec![stages] } else { vec![stages.div_ceil(2), stages / 2] };
         Self {
-            chain: ChainLayout {
+            chain: ParametersLiteral {
+                name: "test",
                 log2_n,
-                base_bits: 50,
+                base_bits: vec![LARGE],
                 stretches: vec![
-                    Stretch { purpose: "SlotsToCoeffs", levels: 2, prime_bits: 42 },
-                    Stretch { purpose: "application", levels: application_levels, prime_bits: 42 },
-                    Stretch { purpose: "EvalMod", levels: 9, prime_bits: 48 },
-                    Stretch { purpose: "CoeffsToSlots", levels: 2, prime_bits: 46 },
+                    stretch(merged.len() + application_levels, 42.0),
+                    stretch(9, 48.0),
+                    stretch(merged.len(), 46.0),
                 ],
                 special_primes: 6,
-                special_bits: 50,
-                log2_scale: 42,
+                special_bits: LARGE,
+                security: Security::InsecureForTests,
             },
             ephemeral_weight: 32,
             ephemeral_special_primes: 1,
@@ -176,15 +122,29 @@ impl BootstrapParameters {
             interval: 15.1,
             degree: 31,
             squarings: 3,
-            coeffs_to_slots: vec![stages.div_ceil(2), stages / 2],
-            slots_to_coeffs: vec![stages.div_ceil(2), stages / 2],
+            coeffs_to_slots: merged.clone(),
+            slots_to_coeffs: merged,
         }
+    }
+
+    /// Levels of the chain.
+    #[must_use]
+    pub fn levels(&self) -> usize {
+        self.chain.stretches.iter().map(|stretch| stretch.levels).sum()
+    }
+
+    /// log2 of the probability that some coefficient leaves the interval in one bootstrap: N·P(|I| ≥ 16) for h = 32, where
+    /// I is the rounded sum of 33 uniform values (exact Irwin–Hall tail). Precision degrades there; nothing else happens.
+    #[must_use]
+    pub fn log2_failure(&self) -> f64 {
+        log2_irwin_hall_tail(self.ephemeral_weight + 1, self.interval.floor() + 0.5)
+            + f64::from(self.chain.log2_n)
     }
 
     /// Level a bootstrapped value has.
     #[must_use]
     pub fn output_level(&self) -> usize {
-        self.chain.levels().saturating_sub(self.eval_mod_levels() + self.coeffs_to_slots.len())
+        self.levels().saturating_sub(self.eval_mod_levels() + self.coeffs_to_slots.len())
     }
 
     /// Lowest level of an input: what SlotsToCoeffs consumes.
@@ -211,7 +171,7 @@ impl BootstrapParameters {
                     .to_owned(),
             })
         };
-        let stages = self.chain.log2_n.saturating_sub(1);
+        let stages = self.chain.log2_n.saturating_sub(1) as usize;
         for (name, merged) in
             [("CoeffsToSlots", &self.coeffs_to_slots), ("SlotsToCoeffs", &self.slots_to_coeffs)]
         {
@@ -223,8 +183,8 @@ impl BootstrapParameters {
             }
         }
         let needed = self.eval_mod_levels() + self.coeffs_to_slots.len() + self.slots_to_coeffs.len();
-        if self.chain.levels() < needed {
-            return bad(format!("{} levels, bootstrapping alone takes {needed}", self.chain.levels()));
+        if self.levels() < needed {
+            return bad(format!("{} levels, bootstrapping alone takes {needed}", self.levels()));
         }
         if self.log2_message_ratio >= self.chain.base_bits {
             return bad(format!(
@@ -236,24 +196,68 @@ impl BootstrapParameters {
     }
 }
 
+/// `levels` levels of one prime of `log2_scale` bits.
+fn stretch(levels: usize, log2_scale: f64) -> Stretch {
+    Stretch { levels, log2_scale, primes_per_level: 1 }
+}
+
+/// log2 P(|U_1 + … + U_n| ≥ t) for U_i uniform in [−1/2, 1/2]: twice the Irwin–Hall tail, whose first term x^n/n! with
+/// x = n/2 − t is corrected by the alternating sum while it is accurate; −∞ beyond the support.
+#[must_use]
+pub fn log2_irwin_hall_tail(n: usize, t: f64) -> f64 {
+    let reach = n as f64 / 2.0 - t;
+    if reach <= 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    // Terms relative to the first: C(n, k)·(1 − k/x)^n.
+    let mut sum = 0.0;
+    let mut binomial = 1.0;
+    for k in 0..n {
+        let left = 1.0 - k as f64 / reach;
+        if left <= 0.0 {
+            break;
+        }
+        let term = binomial * left.powi(n as i32);
+        sum += if k % 2 == 0 { term } else { -term };
+        binomial *= (n - k) as f64 / (k + 1) as f64;
+    }
+    let log2_factorial: f64 = (1..=n).map(|k| (k as f64).log2()).sum();
+    1.0 + n as f64 * reach.log2() - log2_factorial + sum.log2()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ckks::Parameters;
 
     #[test]
-    fn the_n16_chain_stays_below_the_limit_and_leaves_thirteen_levels() {
+    fn the_n16_chain_leaves_thirteen_levels_below_the_limit() {
         let parameters = BootstrapParameters::n16();
         parameters.check().unwrap();
-        assert!(parameters.chain.log2_qp() <= 1747, "log2(QP) = {}", parameters.chain.log2_qp());
         assert_eq!(parameters.output_level(), 16);
         assert_eq!(parameters.output_level() - parameters.minimum_input_level(), 13);
-        assert_eq!(parameters.chain.digits(), 4);
+        // Building the real chain at N = 2^16 also checks the limit of every key; here the sum of its bits.
+        let bits: f64 = parameters.chain.stretches.iter().map(|s| s.levels as f64 * s.log2_scale).sum();
+        let log2_qp = bits + 9.0 * LARGE;
+        assert!(log2_qp <= 1747.0, "log2(QP) = {log2_qp}");
+    }
+
+    #[test]
+    fn the_failure_probability_is_that_of_the_irwin_hall_law() {
+        let log2_failure = BootstrapParameters::n16().log2_failure();
+        // 2·(1^33/33!) = 2^-121.7 at t = 15.5, times 2^16.
+        assert!((log2_failure + 105.7).abs() < 0.1, "2^{log2_failure}");
+        assert!((log2_irwin_hall_tail(33, 13.5) + 69.404).abs() < 0.01);
+        assert_eq!(log2_irwin_hall_tail(33, 16.5), f64::NEG_INFINITY);
     }
 
     #[test]
     fn test_presets_are_consistent() {
-        for log2_n in [10, 12, 13] {
-            BootstrapParameters::test(log2_n, 4).check().unwrap();
+        for log2_n in [9, 12, 13] {
+            let parameters = BootstrapParameters::test(log2_n, 4);
+            parameters.check().unwrap();
+            let built = Parameters::new(parameters.chain.clone()).unwrap();
+            assert_eq!(built.chain().max_level().0, parameters.levels());
         }
     }
 }

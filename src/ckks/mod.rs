@@ -25,6 +25,7 @@ pub use client::{CkksClient, PublicKey};
 pub use encoder::Encoder;
 pub use evaluation_keys::EvaluationKeys;
 pub use evaluator::CkksEvaluator;
+pub(crate) use key_switching::{Decomposition, Extended};
 pub use key_switching_key::KeySwitchingKey;
 pub use parameters::{Parameters, ParametersLiteral, Security, Stretch};
 pub use secret_key::SecretKey;

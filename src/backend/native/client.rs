@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::ckks::{Ciphertext, CkksClient, CkksEvaluator, Parameters};
+use super::NativeEvaluator;
+use crate::bootstrapping::{BootstrapParameters, Bootstrapper, ModRaise};
+use crate::ckks::{Ciphertext, CkksClient, CkksEvaluator, EvaluationKeys, Parameters};
 use crate::contract::{Client, Complex64, Error, KeyRequest, Level, Result};
 use crate::ring::Randomness;
 
 /// Holder of the secret key of the native backend.
 pub struct NativeClient {
     inner: CkksClient,
+    bootstrapping: Option<BootstrapParameters>,
 }
 
 impl NativeClient {
@@ -17,7 +20,7 @@ impl NativeClient {
     /// # Errors
     /// [`Error::Internal`] never in practice: the limbs exist.
     pub fn new(parameters: Arc<Parameters>) -> Result<Self> {
-        Ok(Self { inner: CkksClient::new(parameters, Randomness::from_system())? })
+        Ok(Self { inner: CkksClient::new(parameters, Randomness::from_system())?, bootstrapping: None })
     }
 
     /// Client whose secret key follows from `seed`, for reproducible tests only.
@@ -25,7 +28,57 @@ impl NativeClient {
     /// # Errors
     /// [`Error::Internal`] never in practice: the limbs exist.
     pub fn from_insecure_fixed_seed(parameters: Arc<Parameters>, seed: u64) -> Result<Self> {
-        Ok(Self { inner: CkksClient::new(parameters, Randomness::from_insecure_fixed_seed(seed))? })
+        let inner = CkksClient::new(parameters, Randomness::from_insecure_fixed_seed(seed))?;
+        Ok(Self { inner, bootstrapping: None })
+    }
+
+    /// Client under the chain of `bootstrapping`, which its evaluators then offer; fixed `seed` for tests only.
+    ///
+    /// # Errors
+    /// Those of [`Parameters::new`] and [`BootstrapParameters::check`].
+    pub fn with_bootstrapping(
+        bootstrapping: BootstrapParameters,
+        insecure_fixed_seed: Option<u64>,
+    ) -> Result<Self> {
+        bootstrapping.check()?;
+        let parameters = Arc::new(Parameters::new(bootstrapping.chain.clone())?);
+        let client = match insecure_fixed_seed {
+            Some(seed) => Self::from_insecure_fixed_seed(parameters, seed)?,
+            None => Self::new(parameters)?,
+        };
+        Ok(Self { bootstrapping: Some(bootstrapping), ..client })
+    }
+
+    /// The bootstrapping parameters, when there are any.
+    #[must_use]
+    pub fn bootstrapping(&self) -> Option<&BootstrapParameters> {
+        self.bootstrapping.as_ref()
+    }
+
+    /// Bytes of the evaluation keys of `request`, those of bootstrapping included, known before they are generated.
+    ///
+    /// # Errors
+    /// Those of [`Self::full_request`].
+    pub fn predicted_key_bytes(&self, request: &KeyRequest) -> Result<u64> {
+        let parameters = self.inner.parameters();
+        let mut bytes = EvaluationKeys::predicted_bytes(parameters, &self.full_request(request)?)?;
+        if let (Some(bootstrapping), Some(_)) = (&self.bootstrapping, &request.bootstrapping) {
+            bytes += ModRaise::predicted_bytes(parameters, bootstrapping)?;
+        }
+        Ok(bytes)
+    }
+
+    /// `request` with the rotation, relinearization and conjugation keys that its bootstraps use.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for bootstrapping under parameters without it; errors of the slot counts.
+    pub fn full_request(&self, request: &KeyRequest) -> Result<KeyRequest> {
+        let mut full = request.clone();
+        if let Some(keys) = &request.bootstrapping {
+            let bootstrapping = self.bootstrapping.as_ref().ok_or_else(without_bootstrapping)?;
+            full.merge(&Bootstrapper::key_request(self.inner.parameters(), bootstrapping, &keys.slots)?);
+        }
+        Ok(full)
     }
 
     /// The scheme's client underneath.
@@ -36,7 +89,7 @@ impl NativeClient {
 }
 
 impl Client for NativeClient {
-    type Evaluator = CkksEvaluator;
+    type Evaluator = NativeEvaluator;
 
     fn slots(&self) -> usize {
         self.inner.parameters().slots()
@@ -50,15 +103,25 @@ impl Client for NativeClient {
         self.inner.decrypt(ciphertext)
     }
 
-    fn evaluator(&self, request: &KeyRequest) -> Result<CkksEvaluator> {
-        if request.bootstrapping.is_some() {
-            return Err(Error::Unsupported {
-                backend: "native",
-                operation: "bootstrap under levelled parameters".to_owned(),
-                remedy: "use a preset with bootstrapping".to_owned(),
-            });
-        }
-        let keys = self.inner.evaluation_keys(request)?;
-        Ok(CkksEvaluator::new(Arc::clone(self.inner.parameters()), Arc::clone(self.inner.encoder()), keys))
+    fn evaluator(&self, request: &KeyRequest) -> Result<NativeEvaluator> {
+        let full = self.full_request(request)?;
+        let bootstrapper = match (&self.bootstrapping, &request.bootstrapping) {
+            (Some(bootstrapping), Some(keys)) => {
+                Some(Bootstrapper::generate(&self.inner, bootstrapping, &keys.slots)?)
+            }
+            _ => None,
+        };
+        let keys = self.inner.evaluation_keys(&full)?;
+        let parameters = Arc::clone(self.inner.parameters());
+        let levelled = CkksEvaluator::new(parameters, Arc::clone(self.inner.encoder()), keys);
+        Ok(NativeEvaluator::new(levelled, bootstrapper))
+    }
+}
+
+fn without_bootstrapping() -> Error {
+    Error::Unsupported {
+        backend: "native",
+        operation: "bootstrap under levelled parameters".to_owned(),
+        remedy: "use a preset with bootstrapping".to_owned(),
     }
 }

@@ -2,10 +2,14 @@
 //! [`crate::bootstrapping`].
 
 mod client;
+mod evaluator;
 mod presets;
 
 pub use client::NativeClient;
+pub use evaluator::NativeEvaluator;
 pub use presets::{n16_levelled, test_levelled};
 
+#[cfg(test)]
+mod bootstrap_tests;
 #[cfg(test)]
 mod tests;

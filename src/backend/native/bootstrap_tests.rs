@@ -1,0 +1,83 @@
+//! Bootstrapping of the native backend on small rings. Insecure parameters, fixed seeds.
+
+use super::NativeClient;
+use crate::bootstrapping::BootstrapParameters;
+use crate::contract::{
+    BootstrapRequest, CiphertextInfo, Client, Complex64, Error, Evaluator, KeyRequest, Level,
+};
+
+/// −log2 of the errors of all real and imaginary parts: (smallest, mean).
+fn precision(found: &[Complex64], wanted: &[Complex64]) -> (f64, f64) {
+    let bits: Vec<f64> = found
+        .iter()
+        .zip(wanted)
+        .flat_map(|(x, y)| [(x.re - y.re).abs(), (x.im - y.im).abs()])
+        .map(|error| -error.max(2f64.powi(-60)).log2())
+        .collect();
+    (bits.iter().copied().fold(f64::INFINITY, f64::min), bits.iter().sum::<f64>() / bits.len() as f64)
+}
+
+fn values(slots: usize, total: usize) -> Vec<Complex64> {
+    (0..total)
+        .map(|s| s % slots)
+        .map(|s| Complex64::new(((s * 29) % 64) as f64 / 32.0 - 1.0, ((s * 43) % 50) as f64 / 25.0 - 1.0))
+        .collect()
+}
+
+#[test]
+fn full_sparse_and_two_iteration_bootstraps_keep_their_precision() {
+    let parameters = BootstrapParameters::test(10, 3);
+    let client = NativeClient::with_bootstrapping(parameters.clone(), Some(7)).unwrap();
+    let total = client.slots();
+    let mut request = KeyRequest::new();
+    request.bootstrapping(total).bootstrapping(32);
+    let evaluator = client.evaluator(&request).unwrap();
+    assert_eq!(client.predicted_key_bytes(&request).unwrap(), evaluator.key_bytes());
+    let (bottom, top) = (Level(parameters.minimum_input_level()), Level(parameters.output_level()));
+    for (slots, level, iterations, worst, mean) in [
+        (total, top, 1, 19.0, 23.0),
+        (total, Level(top.0 - 2), 1, 19.0, 23.0),
+        (32, top, 1, 19.0, 23.0),
+        (total, Level(top.0 - 1), 2, 25.0, 28.0),
+    ] {
+        let wanted = values(slots, total);
+        let input = client.encrypt(&wanted, bottom).unwrap();
+        let result = evaluator.bootstrap(&input, BootstrapRequest { level, slots, iterations }).unwrap();
+        assert_eq!(result.level(), level);
+        assert!(result.scale().agrees_with(evaluator.chain().canonical_scale(level).unwrap()));
+        let (low, average) = precision(&client.decrypt(&result).unwrap(), &wanted);
+        assert!(
+            low >= worst && average >= mean,
+            "{slots} slots, {iterations} iterations: worst {low:.1}, mean {average:.1} bits"
+        );
+    }
+    // Again from a value just bootstrapped, lowered on the way.
+    let wanted = values(total, total);
+    let request = BootstrapRequest { level: top, slots: total, iterations: 1 };
+    let once = evaluator.bootstrap(&client.encrypt(&wanted, top).unwrap(), request).unwrap();
+    let twice = evaluator.bootstrap(&once, request).unwrap();
+    let (low, _) = precision(&client.decrypt(&twice).unwrap(), &wanted);
+    assert!(low >= 18.5, "second bootstrap in a chain: worst {low:.1} bits");
+}
+
+#[test]
+fn bootstraps_that_cannot_be_done_name_the_remedy() {
+    let parameters = BootstrapParameters::test(9, 1);
+    let client = NativeClient::with_bootstrapping(parameters.clone(), Some(8)).unwrap();
+    let mut request = KeyRequest::new();
+    request.bootstrapping(16);
+    let evaluator = client.evaluator(&request).unwrap();
+    let top = Level(parameters.output_level());
+    let input = client.encrypt(&[Complex64::ONE], Level(1)).unwrap();
+    let ask = |level, slots, iterations| BootstrapRequest { level, slots, iterations };
+    assert!(matches!(evaluator.bootstrap(&input, ask(top, 16, 1)), Err(Error::LevelTooLow { .. })));
+    let input = client.encrypt(&[Complex64::ONE], Level(2)).unwrap();
+    assert!(matches!(
+        evaluator.bootstrap(&input, ask(Level(top.0 + 1), 16, 1)),
+        Err(Error::LevelOutOfRange { .. })
+    ));
+    assert!(matches!(evaluator.bootstrap(&input, ask(top, 64, 1)), Err(Error::Unsupported { .. })));
+    assert!(matches!(evaluator.bootstrap(&input, ask(top, 16, 3)), Err(Error::Unsupported { .. })));
+    let levelled = client.evaluator(&KeyRequest::new()).unwrap();
+    assert!(matches!(levelled.bootstrap(&input, ask(top, 16, 1)), Err(Error::Unsupported { .. })));
+}

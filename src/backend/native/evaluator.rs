@@ -1,0 +1,97 @@
+//! The native evaluator: levelled operations of [`crate::ckks`], and bootstrapping when its keys were requested.
+
+use std::sync::Arc;
+
+use crate::bootstrapping::Bootstrapper;
+use crate::ckks::{Ciphertext, CkksEvaluator, Plaintext, Tensor};
+use crate::contract::{
+    BootstrapRequest, BootstrapSummary, Complex64, Evaluator, Level, LevelChain, LinearTransform, Result,
+    Scale,
+};
+
+/// Evaluation keys and what computes with them; no secret.
+pub struct NativeEvaluator {
+    levelled: CkksEvaluator,
+    bootstrapper: Option<Arc<Bootstrapper>>,
+}
+
+impl NativeEvaluator {
+    /// An evaluator that bootstraps when `bootstrapper` is given.
+    #[must_use]
+    pub fn new(levelled: CkksEvaluator, bootstrapper: Option<Bootstrapper>) -> Self {
+        Self { levelled, bootstrapper: bootstrapper.map(Arc::new) }
+    }
+
+    /// The levelled operations.
+    #[must_use]
+    pub fn levelled(&self) -> &CkksEvaluator {
+        &self.levelled
+    }
+
+    /// The bootstrapper, when there is one.
+    #[must_use]
+    pub fn bootstrapper(&self) -> Option<&Bootstrapper> {
+        self.bootstrapper.as_deref()
+    }
+
+    /// Bytes of all evaluation keys in memory.
+    #[must_use]
+    pub fn key_bytes(&self) -> u64 {
+        self.levelled.keys().bytes() + self.bootstrapper.as_ref().map_or(0, |b| b.mod_raise().bytes())
+    }
+}
+
+/// Passes operations on to the levelled evaluator.
+macro_rules! levelled {
+    ($($name:ident($($argument:ident: $kind:ty),*) -> $output:ty;)*) => {
+        $(fn $name(&self, $($argument: $kind),*) -> $output {
+            self.levelled.$name($($argument),*)
+        })*
+    };
+}
+
+impl Evaluator for NativeEvaluator {
+    type Ciphertext = Ciphertext;
+    type Tensor = Tensor;
+    type Plaintext = Plaintext;
+
+    levelled! {
+        name() -> &'static str;
+        slots() -> usize;
+        chain() -> &LevelChain;
+        encode(values: &[Complex64], level: Level, scale: Scale) -> Result<Plaintext>;
+        add(a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext>;
+        sub(a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext>;
+        negate(a: &Ciphertext) -> Result<Ciphertext>;
+        add_plain(a: &Ciphertext, p: &Plaintext) -> Result<Ciphertext>;
+        add_constant(a: &Ciphertext, c: Complex64) -> Result<Ciphertext>;
+        mul_plain(a: &Ciphertext, p: &Plaintext) -> Result<Ciphertext>;
+        mul_constant(a: &Ciphertext, c: Complex64, scale: Scale) -> Result<Ciphertext>;
+        mul_integer(a: &Ciphertext, k: i64) -> Result<Ciphertext>;
+        mul_by_i(a: &Ciphertext) -> Result<Ciphertext>;
+        tensor(a: &Ciphertext, b: &Ciphertext) -> Result<Tensor>;
+        add_tensor(a: &Tensor, b: &Tensor) -> Result<Tensor>;
+        relinearize(a: &Tensor) -> Result<Ciphertext>;
+        rescale(a: &Ciphertext) -> Result<Ciphertext>;
+        drop_level(a: &Ciphertext, level: Level) -> Result<Ciphertext>;
+        rotate(a: &Ciphertext, step: i64) -> Result<Ciphertext>;
+        rotate_many(a: &Ciphertext, steps: &[i64]) -> Result<Vec<Ciphertext>>;
+        rotate_sum(terms: &[(&Ciphertext, i64)]) -> Result<Ciphertext>;
+        conjugate(a: &Ciphertext) -> Result<Ciphertext>;
+        linear_transform(a: &Ciphertext, transform: &LinearTransform<'_, Plaintext>, scale: Scale)
+            -> Result<Ciphertext>;
+        ciphertext_to_bytes(a: &Ciphertext) -> Result<Vec<u8>>;
+        ciphertext_from_bytes(bytes: &[u8]) -> Result<Ciphertext>;
+    }
+
+    fn bootstrapping(&self) -> Option<BootstrapSummary> {
+        self.bootstrapper.as_ref().map(|bootstrapper| bootstrapper.summary())
+    }
+
+    fn bootstrap(&self, a: &Ciphertext, request: BootstrapRequest) -> Result<Ciphertext> {
+        match &self.bootstrapper {
+            Some(bootstrapper) => bootstrapper.bootstrap(&self.levelled, a, request),
+            None => self.levelled.bootstrap(a, request),
+        }
+    }
+}
