@@ -186,11 +186,8 @@ impl BootstrapParameters {
         if self.levels() < needed {
             return bad(format!("{} levels, bootstrapping alone takes {needed}", self.levels()));
         }
-        if self.log2_message_ratio >= self.chain.base_bits {
-            return bad(format!(
-                "message ratio 2^{} of q0 = 2^{}",
-                self.log2_message_ratio, self.chain.base_bits
-            ));
+        if self.chain.base_bits.len() != 1 {
+            return bad(format!("{} primes at level 0, ModRaise reads one", self.chain.base_bits.len()));
         }
         Ok(())
     }
