@@ -7,10 +7,12 @@ mod bootstrapper;
 mod circuit;
 mod eval_mod;
 mod mod_raise;
+mod overflow;
 mod parameters;
 
 pub use bootstrapper::Bootstrapper;
 pub use circuit::BootstrapCircuit;
 pub use eval_mod::EvalMod;
 pub use mod_raise::ModRaise;
+pub use overflow::{expected_at_least, integer_parts};
 pub use parameters::{BootstrapParameters, log2_irwin_hall_tail};

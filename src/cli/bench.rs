@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::bench_bootstrap::BenchBootstrap;
 use super::bench_ops::BenchOps;
 
 /// Flags of `bench`.
@@ -15,6 +16,8 @@ pub struct Bench {
 enum Subject {
     /// Single operations of the native backend, by level: NTT, products, rescale, rotations, encoding.
     Ops(BenchOps),
+    /// Time, precision, overflow, memory and security of a bootstrap.
+    Bootstrap(BenchBootstrap),
 }
 
 impl Bench {
@@ -22,6 +25,7 @@ impl Bench {
     pub fn run(self) -> anyhow::Result<()> {
         match self.subject {
             Subject::Ops(ops) => ops.run(),
+            Subject::Bootstrap(bootstrap) => bootstrap.run(),
         }
     }
 }

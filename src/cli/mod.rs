@@ -1,6 +1,7 @@
 //! One file per verb. The only place that prints, parses flags, or uses `anyhow`.
 
 mod bench;
+mod bench_bootstrap;
 mod bench_ops;
 mod calibrate;
 mod compare;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use cachemir::backend::native::{n16_levelled, test_levelled};
-use cachemir::bootstrapping::BootstrapParameters;
+use cachemir::bootstrapping::{BootstrapParameters, ModRaise};
 use cachemir::ckks::security::{SecretKind, limit_log2_qp};
 use cachemir::ckks::{KeySwitchingKey, Parameters, ParametersLiteral, Security};
 use cachemir::contract::Level;
@@ -58,8 +58,8 @@ impl Params {
         let presets = vec![
             levelled(test_levelled(12, 6))?,
             levelled(n16_levelled())?,
-            bootstrapping("test-bootstrap", &BootstrapParameters::test(12, 6), false),
-            bootstrapping("n16", &BootstrapParameters::n16(), true),
+            bootstrapping("test-bootstrap", &BootstrapParameters::test(12, 6), false)?,
+            bootstrapping("n16", &BootstrapParameters::n16(), true)?,
         ];
         for preset in &presets {
             print_preset(preset);
@@ -114,31 +114,33 @@ fn levelled(literal: ParametersLiteral) -> anyhow::Result<Preset> {
     })
 }
 
-/// Moduli are given by their sizes here, each an upper bound of the prime.
-fn bootstrapping(name: &str, parameters: &BootstrapParameters, secure: bool) -> Preset {
-    let chain = &parameters.chain;
-    let (log2_n, limbs, special) = (chain.log2_n, chain.levels() + 1, chain.special_primes);
-    let bytes = KeySwitchingKey::predicted_bytes(1 << log2_n, limbs, special);
-    let ephemeral_special = parameters.ephemeral_special_primes;
-    let ephemeral_bits = chain.base_bits + ephemeral_special as u32 * chain.special_bits;
-    let ephemeral_bytes = KeySwitchingKey::predicted_bytes(1 << log2_n, 1, ephemeral_special);
-    let sparse = SecretKind::SparseTernary { hamming_weight: parameters.ephemeral_weight };
-    Preset {
+fn bootstrapping(name: &str, parameters: &BootstrapParameters, secure: bool) -> anyhow::Result<Preset> {
+    let built = Parameters::new(parameters.chain.clone())?;
+    let ring = built.ring();
+    let (log2_n, limbs, special) = (ring.log2_n() as usize, ring.chain_limbs(), ring.special_limbs());
+    let bytes = KeySwitchingKey::predicted_bytes(ring.degree(), limbs, special);
+    let (sparse_bits, sparse) = ModRaise::ephemeral_key(&built, parameters)?;
+    let ephemeral_bytes =
+        KeySwitchingKey::predicted_bytes(ring.degree(), 1, parameters.ephemeral_special_primes);
+    let back_bytes = ModRaise::predicted_bytes(&built, parameters)?.saturating_sub(ephemeral_bytes);
+    let dense = SecretKind::UniformTernary;
+    Ok(Preset {
         name: name.to_owned(),
         log2_n,
         secure,
-        levels: chain.levels(),
+        levels: parameters.levels(),
         limbs,
         special_primes: special,
         keys: vec![
-            key("evaluation", log2_n, f64::from(chain.log2_qp()), SecretKind::UniformTernary, bytes),
-            key("to ephemeral secret", log2_n, f64::from(ephemeral_bits), sparse, ephemeral_bytes),
+            key("evaluation", log2_n, built.log2_qp_full()?, dense, bytes),
+            key("to ephemeral secret", log2_n, sparse_bits, sparse, ephemeral_bytes),
+            key("from ephemeral secret", log2_n, ModRaise::dense_key_log2_qp(&built)?, dense, back_bytes),
         ],
         levels_after_bootstrap: Some(
             parameters.output_level().saturating_sub(parameters.minimum_input_level()),
         ),
-        log2_failure: None,
-    }
+        log2_failure: Some(parameters.log2_failure()),
+    })
 }
 
 fn print_preset(preset: &Preset) {

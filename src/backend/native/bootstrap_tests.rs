@@ -1,7 +1,7 @@
 //! Bootstrapping of the native backend on small rings. Insecure parameters, fixed seeds.
 
 use super::NativeClient;
-use crate::bootstrapping::BootstrapParameters;
+use crate::bootstrapping::{BootstrapParameters, expected_at_least, integer_parts};
 use crate::contract::{
     BootstrapRequest, CiphertextInfo, Client, Complex64, Error, Evaluator, KeyRequest, Level,
 };
@@ -80,4 +80,34 @@ fn bootstraps_that_cannot_be_done_name_the_remedy() {
     assert!(matches!(evaluator.bootstrap(&input, ask(top, 16, 3)), Err(Error::Unsupported { .. })));
     let levelled = client.evaluator(&KeyRequest::new()).unwrap();
     assert!(matches!(levelled.bootstrap(&input, ask(top, 16, 1)), Err(Error::Unsupported { .. })));
+}
+
+#[test]
+fn integer_parts_follow_the_irwin_hall_law() {
+    let parameters = BootstrapParameters::test(10, 1);
+    let client = NativeClient::with_bootstrapping(parameters.clone(), Some(9)).unwrap();
+    let total = client.slots();
+    let mut request = KeyRequest::new();
+    request.bootstrapping(total);
+    let evaluator = client.evaluator(&request).unwrap();
+    let mut at_least = [0usize; 8];
+    let rounds = 12;
+    for _ in 0..rounds {
+        let input = client.encrypt(&values(total, total), Level(2)).unwrap();
+        let raised = evaluator.bootstrapper().unwrap().raised(evaluator.levelled(), &input, total).unwrap();
+        for (integer, count) in integer_parts(client.ckks(), &raised).unwrap() {
+            assert!(integer.abs() <= 16, "I = {integer} exceeds (h + 1)/2");
+            for place in at_least.iter_mut().take(1 + integer.unsigned_abs().min(7) as usize) {
+                *place += count;
+            }
+        }
+    }
+    let coefficients = rounds * 2 * total;
+    assert_eq!(at_least[0], coefficients);
+    for (k, count) in at_least.iter().enumerate() {
+        let expected = expected_at_least(32, k as u32, coefficients);
+        // Six standard deviations, and never less than a few counts.
+        let slack = 6.0 * expected.sqrt() + 6.0;
+        assert!((*count as f64 - expected).abs() <= slack, "|I| ≥ {k}: {count}, expected {expected:.1}");
+    }
 }
