@@ -126,7 +126,7 @@ impl BenchOps {
         for level in self.levels(top)? {
             for threads in &self.threads {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(*threads).build()?;
-                let times = pool.install(|| measure(&client, &evaluator, level, self.rounds))?;
+                let times = pool.install(|| measure(&client, evaluator.levelled(), level, self.rounds))?;
                 let (limbs, digits) = (parameters.limbs(level)?, parameters.digits(level)?);
                 let ntts = ntts_of_a_rotation(&parameters, level)?;
                 ratios.push(ratio_to_ntts(&times, level, *threads, ntts)?);
