@@ -11,16 +11,16 @@ use std::process::Command;
 use std::sync::Arc;
 
 use cachemir::Error;
-use cachemir::backend::native::{NativeClient, test_levelled};
+use cachemir::backend::native::{NativeClient, NativeEvaluator, test_levelled};
 use cachemir::ckks::container::{Fingerprint, Kind, write_container};
-use cachemir::ckks::{CkksEvaluator, Parameters, ParametersLiteral, Security, Stretch};
+use cachemir::ckks::{Parameters, ParametersLiteral, Security, Stretch};
 use cachemir::contract::{
     CiphertextInfo, Client, Complex64, Evaluator, KeyRequest, Level, LevelChain, Scale,
 };
 
 const LOG2_N: u32 = 6;
 
-fn native() -> (NativeClient, CkksEvaluator) {
+fn native() -> (NativeClient, NativeEvaluator) {
     let parameters = Arc::new(Parameters::new(test_levelled(LOG2_N, 3)).unwrap());
     let client = NativeClient::from_insecure_fixed_seed(parameters, 5).unwrap();
     let evaluator = client.evaluator(&KeyRequest::new()).unwrap();
@@ -38,7 +38,7 @@ fn sections() -> [Vec<u8>; 3] {
 }
 
 /// What a forger sends: any sections, with a checksum that fits.
-fn read_forged(sections: &[&[u8]]) -> Result<<CkksEvaluator as Evaluator>::Ciphertext, Error> {
+fn read_forged(sections: &[&[u8]]) -> Result<<NativeEvaluator as Evaluator>::Ciphertext, Error> {
     let (_, evaluator) = native();
     let fingerprint = *evaluator.parameters().fingerprint();
     evaluator.ciphertext_from_bytes(&write_container(Kind::Ciphertext, fingerprint, sections).unwrap())

@@ -7,12 +7,12 @@
 
 use std::sync::{Arc, LazyLock};
 
-use cachemir::backend::native::{NativeClient, test_levelled};
+use cachemir::backend::native::{NativeClient, NativeEvaluator, test_levelled};
 use cachemir::ckks::container::{Kind, write_container};
-use cachemir::ckks::{CkksEvaluator, Parameters};
+use cachemir::ckks::Parameters;
 use cachemir::contract::{Client, Evaluator, KeyRequest};
 
-static EVALUATOR: LazyLock<CkksEvaluator> = LazyLock::new(|| {
+static EVALUATOR: LazyLock<NativeEvaluator> = LazyLock::new(|| {
     let parameters = Arc::new(Parameters::new(test_levelled(5, 2)).unwrap());
     let client = NativeClient::from_insecure_fixed_seed(parameters, 1).unwrap();
     client.evaluator(&KeyRequest::new()).unwrap()

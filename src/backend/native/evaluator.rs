@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::bootstrapping::Bootstrapper;
-use crate::ckks::{Ciphertext, CkksEvaluator, Plaintext, Tensor};
+use crate::ckks::{Ciphertext, CkksEvaluator, Parameters, Plaintext, Tensor};
 use crate::contract::{
     BootstrapRequest, BootstrapSummary, Complex64, Evaluator, Level, LevelChain, LinearTransform, Result,
     Scale,
@@ -26,6 +26,12 @@ impl NativeEvaluator {
     #[must_use]
     pub fn levelled(&self) -> &CkksEvaluator {
         &self.levelled
+    }
+
+    /// The parameters.
+    #[must_use]
+    pub fn parameters(&self) -> &Arc<Parameters> {
+        self.levelled.parameters()
     }
 
     /// The bootstrapper, when there is one.
