@@ -33,6 +33,12 @@ pub struct Calibrate {
     /// Tokens of the exact model's own answer behind each message (models with a chat template).
     #[arg(long, default_value_t = 24, value_name = "TOKENS")]
     answer_tokens: usize,
+    /// Precision of bootstraps, in bits, that the approximations must survive.
+    #[arg(long, value_name = "BITS")]
+    bootstrap_bits: Option<f64>,
+    /// Head-room above the largest softmax denominator, in nats.
+    #[arg(long, value_name = "NATS")]
+    denominator_top: Option<f64>,
     /// Also write the findings as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -70,16 +76,16 @@ impl Calibrate {
         anyhow::ensure!(!held_out.is_empty(), "at least four texts are needed: every fourth one is held out");
         let calibration = prepared.private_tokens(&calibration, self.context, self.answer_tokens)?;
         let held_out = prepared.private_tokens(&held_out, self.context, self.answer_tokens)?;
+        let defaults = CalibrationTargets::default();
+        let targets = CalibrationTargets {
+            bootstrap_bits: self.bootstrap_bits.unwrap_or(defaults.bootstrap_bits),
+            denominator_top: self.denominator_top.unwrap_or(defaults.denominator_top),
+            ..defaults
+        };
         let mut progress = Progress::default();
-        let outcome = calibrate(
-            &prepared,
-            &calibration,
-            &held_out,
-            &CalibrationTargets::default(),
-            &mut |what, done, all| {
-                progress.show(what, done, all);
-            },
-        )?;
+        let outcome = calibrate(&prepared, &calibration, &held_out, &targets, &mut |what, done, all| {
+            progress.show(what, done, all);
+        })?;
         progress.clear();
         print_table(&outcome.table);
         print_check(&outcome);

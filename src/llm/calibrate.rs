@@ -106,3 +106,57 @@ pub fn simulate(
     }
     Ok(SimulationOutcome { fidelity: fidelity.summary(), headroom: functions.headroom().cloned().collect() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::texts::{TextPart, built_in};
+
+    fn tiny() -> PreparedModel {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny-shakespeare-llama");
+        PreparedModel::read(std::path::Path::new(path)).unwrap()
+    }
+
+    fn tokens(prepared: &PreparedModel, part: TextPart) -> Vec<Vec<u32>> {
+        prepared.private_tokens(&built_in(part, false), 128, 0).unwrap()
+    }
+
+    #[test]
+    fn the_calibrated_tiny_model_keeps_its_tokens_on_texts_it_never_saw() {
+        let prepared = tiny();
+        let (calibration, held_out) =
+            (tokens(&prepared, TextPart::Calibration), tokens(&prepared, TextPart::HeldOut));
+        let targets = CalibrationTargets::default();
+        let outcome = calibrate(&prepared, &calibration, &held_out, &targets, &mut |_, _, _| {}).unwrap();
+
+        let text = outcome.table.to_json().unwrap();
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("calibration.json");
+        std::fs::write(&path, text).unwrap();
+        let config = prepared.model.config();
+        let table = CalibrationTable::read(&path, config, &prepared.model.fingerprint()).unwrap();
+        assert_eq!(table, outcome.table);
+        let refusal = CalibrationTable::read(&path, config, "another").unwrap_err().to_string();
+        assert!(refusal.contains("made for model"), "{refusal}");
+
+        let evaluation = tokens(&prepared, TextPart::Evaluation);
+        let result = simulate(&prepared, &table, &evaluation, None, &mut |_, _, _| {}).unwrap();
+        let fidelity = &result.fidelity;
+        assert!(fidelity.positions >= 2000, "{fidelity:?}");
+        assert!(fidelity.top1 >= 0.995 && fidelity.kl_mean <= 1e-3, "{fidelity:?}");
+        assert!(result.outside().is_empty(), "{:?}", result.outside());
+    }
+
+    #[test]
+    fn a_gate_beyond_its_interval_is_reported_by_layer_and_name() {
+        let prepared = tiny();
+        let sequences = tokens(&prepared, TextPart::HeldOut);
+        let recorded = record(&prepared, &sequences, "", &mut |_, _, _| {}).unwrap();
+        let targets = CalibrationTargets { silu_margin: 0.5, ..CalibrationTargets::default() };
+        let model = prepared.model.fingerprint();
+        let table = fit_sites(&recorded, &targets, &model, &prepared.frame.prefix).unwrap();
+        let result = simulate(&prepared, &table, &sequences, None, &mut |_, _, _| {}).unwrap();
+        let names: Vec<&str> = result.outside().iter().map(|site| site.site.as_str()).collect();
+        assert!(names.contains(&"layer 0 SiLU") && names.contains(&"layer 1 SiLU"), "{names:?}");
+    }
+}

@@ -68,12 +68,14 @@ pub struct CalibrationTargets {
     pub denominator_bottom: f64,
     /// Room below the lowest score, in nats.
     pub score_bottom: f64,
-    /// Most iterations of 1/D before normalise-and-square is chosen instead.
-    pub most_iterations: usize,
+    /// Precision of bootstraps that a deferred division must survive: numerator and denominator are refreshed after six
+    /// iterations, when the smallest denominator must still stand 16 times above noise of 2^−bits. Where it does not,
+    /// normalise-and-square is chosen.
+    pub bootstrap_bits: f64,
 }
 
 impl Default for CalibrationTargets {
-    /// Errors a third of what costs top-1 agreement; margins that held-out texts were seen to need.
+    /// Errors a third of what costs top-1 agreement; margins beyond what held-out texts were seen to need.
     fn default() -> Self {
         Self {
             inverse_root: 3e-3,
@@ -82,11 +84,22 @@ impl Default for CalibrationTargets {
             silu: 3e-3,
             norm_margin: 1.5,
             silu_margin: 1.6,
-            denominator_top: 5.0,
+            denominator_top: 3.0,
             denominator_bottom: 0.5,
             score_bottom: 6.0,
-            most_iterations: 24,
+            bootstrap_bits: 16.0,
         }
+    }
+}
+
+/// Iterations of a deferred division before numerator and denominator are refreshed together.
+pub const ITERATIONS_BEFORE_REFRESH: usize = 6;
+
+impl CalibrationTargets {
+    /// Smallest lower bound of a denominator (its upper bound being 1) that a deferred division survives: each iteration
+    /// lifts it by nearly four before the refresh.
+    pub fn smallest_deferred(&self) -> f64 {
+        (4.0 - self.bootstrap_bits - 2.0 * ITERATIONS_BEFORE_REFRESH as f64).exp2()
     }
 }
 

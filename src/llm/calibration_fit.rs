@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use crate::circuits::approximation::Interval;
+use crate::circuits::approximation::{Approximation, ErrorMeasure, Interval};
 use crate::circuits::exp::Exponential;
 use crate::circuits::inverse::RelaxedInverse;
 use crate::circuits::inverse_sqrt::InverseSquareRoot;
@@ -21,8 +21,8 @@ use super::calibration_shift::{AffineShift, fit_shift};
 
 /// Squarings of normalise-and-square; the record holds the sums for exactly this many.
 const SQUARINGS: usize = 2;
-/// Most squarings of exp itself that are tried.
-const MOST_EXPONENTIAL_SQUARINGS: usize = 5;
+/// Most levels of the polynomial under the squarings of exp.
+const MOST_ROOT_LEVELS: usize = 7;
 /// A feature of the residual stream is never scaled below this share of the largest one: quiet features would
 /// otherwise ask for weights of any size.
 const SMALLEST_SCALE: f64 = 1.0 / 4096.0;
@@ -205,7 +205,7 @@ fn fit_softmax(
     let deferred = fit_heads(heads, false, targets)?;
     let site = build_softmax(layer, deferred, false, context, targets)?;
     match site.method {
-        SoftmaxMethod::Deferred { iterations, .. } if iterations <= targets.most_iterations => Ok(site),
+        SoftmaxMethod::Deferred { low, .. } if low >= targets.smallest_deferred() => Ok(site),
         _ => build_softmax(layer, fit_heads(heads, true, targets)?, true, context, targets),
     }
 }
@@ -300,14 +300,27 @@ fn at_site(site: &str, error: &Error) -> Error {
 /// e^x = p^(2^s) has 2^s times the relative error of p, and p ≥ e^(−depth/2^s) there: that fixes p's absolute error.
 fn fit_exponential(interval: Interval, depth: f64, target: f64) -> Result<Exponential> {
     let mut best: Option<Exponential> = None;
-    let mut failure = None;
-    for squarings in 0..=MOST_EXPONENTIAL_SQUARINGS {
-        let absolute = target * (-depth / (squarings as f64).exp2()).exp();
-        match Exponential::fit(interval, squarings, absolute) {
-            Ok(fit) if best.as_ref().is_none_or(|best| fit.levels() < best.levels()) => best = Some(fit),
-            Ok(_) => {}
-            Err(error) => failure = Some(error),
+    // Three squarings are nearly always among the best: tried first, they spare the others most degrees.
+    for squarings in [3, 2, 4, 1, 5, 0] {
+        let halving = (squarings as f64).exp2();
+        let absolute = target * (-depth / halving).exp() / halving;
+        let most_levels =
+            best.as_ref().map_or(MOST_ROOT_LEVELS + 1, |best| best.levels().saturating_sub(squarings));
+        for levels in 1..most_levels {
+            let function = |x: f64| (x / halving).exp();
+            let root =
+                Approximation::of_degree(function, interval, ErrorMeasure::Absolute, (1 << levels) - 1)?;
+            if root.worst_error <= absolute {
+                best = Some(Exponential { root, squarings });
+                break;
+            }
         }
     }
-    best.ok_or_else(|| failure.unwrap_or_else(|| Error::Internal("no squarings were tried".to_owned())))
+    best.ok_or_else(|| Error::Plan {
+        why: format!(
+            "exp over {:.1} .. {:.1} reaches no relative error of {target:e} at {depth:.1} below its top",
+            interval.low, interval.high
+        ),
+        remedy: "allow more error, or calibrate on texts nearer to those that will be run".to_owned(),
+    })
 }

@@ -16,7 +16,9 @@ use crate::circuits::inverse::RelaxedInverse;
 use crate::contract::{Error, Result};
 
 use super::block_functions::{BlockFunctions, NormPlace, Refreshed};
-use super::calibration::{CalibrationTable, LayerCalibration, NormSite, SoftmaxMethod, SoftmaxSite};
+use super::calibration::{
+    CalibrationTable, ITERATIONS_BEFORE_REFRESH, LayerCalibration, NormSite, SoftmaxMethod, SoftmaxSite,
+};
 
 /// Noise that every bootstrap adds, relative to the bound of the refreshed tensor.
 #[derive(Clone, Copy, Debug)]
@@ -68,9 +70,6 @@ enum Site {
     Denominator(usize, usize),
     Silu(usize),
 }
-
-/// Iterations of 1/D before numerator and denominator are refreshed: the spread of D has then shrunk by about 2^12.
-const ITERATIONS_BEFORE_REFRESH: usize = 6;
 
 impl<'a> SimulatedFunctions<'a> {
     /// Functions of `table`, with noise at bootstraps when given.
@@ -218,7 +217,10 @@ impl BlockFunctions for SimulatedFunctions<'_> {
                 .ok_or_else(|| Error::Internal(format!("no inverse of layer {layer}")))?;
             if let Some(later) = inverses.later.clone() {
                 let quotient = inverses.first.value(sum);
-                weights.iter_mut().for_each(|weight| *weight *= quotient);
+                for weight in &mut weights {
+                    // The shares are refreshed after the first division; they lie within 1.
+                    *weight = *weight * quotient + self.deviate();
+                }
                 for _ in 0..squarings {
                     weights.iter_mut().for_each(|weight| *weight *= *weight);
                     let quotient = later.value(weights.iter().sum());
