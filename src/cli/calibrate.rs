@@ -129,12 +129,14 @@ fn print_table(table: &CalibrationTable) {
         let norm = |site: &cachemir::llm::calibration::NormSite| {
             format!("{}+{}", site.function.start.degree(), site.function.newton_steps)
         };
-        let exponential = &layer.softmax.exponential;
-        let division = match layer.softmax.method {
-            SoftmaxMethod::Deferred { iterations, .. } => iterations.to_string(),
-            SoftmaxMethod::NormalizeAndSquare { squarings, iterations, later_iterations, .. } => {
-                format!("ns {iterations},{later_iterations}x{squarings}")
+        let (exponential, division) = match &layer.softmax.method {
+            SoftmaxMethod::Deferred => {
+                (&layer.softmax.exponential, layer.softmax.inverse.iterations.to_string())
             }
+            SoftmaxMethod::NormalizeAndSquare(site) => (
+                &site.exponential,
+                format!("ns {},{}x{}", site.first.iterations, site.later.iterations, site.squarings),
+            ),
         };
         println!(
             "{index:>5}  {:<7}  {:<6}  {division:<8}  {:<7}  {:<4}  {}",

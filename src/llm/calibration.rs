@@ -87,7 +87,7 @@ impl Default for CalibrationTargets {
             denominator_top: 3.0,
             denominator_bottom: 0.5,
             score_bottom: 6.0,
-            bootstrap_bits: 16.0,
+            bootstrap_bits: 18.0,
         }
     }
 }
@@ -127,15 +127,16 @@ impl LayerCalibration {
     /// Levels that a value spends from the layer's input to its output, bootstraps aside. The iterations of a deferred
     /// division run beside this path; those of normalise-and-square are on it.
     pub fn main_path_levels(&self) -> usize {
-        let softmax = match self.softmax.method {
-            SoftmaxMethod::Deferred { .. } => 0,
-            SoftmaxMethod::NormalizeAndSquare { squarings, iterations, later_iterations, .. } => {
-                iterations + squarings * (later_iterations + 1)
+        let softmax = match &self.softmax.method {
+            SoftmaxMethod::Deferred => self.softmax.exponential.levels(),
+            SoftmaxMethod::NormalizeAndSquare(site) => {
+                site.exponential.levels()
+                    + site.first.iterations
+                    + site.squarings * (site.later.iterations + 1)
             }
         };
         LINEAR_LEVELS
             + self.input_norm.function.levels()
-            + self.softmax.exponential.levels()
             + softmax
             + self.post_attention_norm.function.levels()
             + self.silu.function.levels()
@@ -152,42 +153,52 @@ pub struct NormSite {
 }
 
 /// Softmax in one layer. The shifts put every head's largest denominator, with its head-room, at 1: one exponential and
-/// one inverse serve all heads.
+/// one inverse serve all heads. `heads` and `exponential` are those of the deferred division in either method.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SoftmaxSite {
     /// Per query head.
     pub heads: Vec<HeadSite>,
-    /// How the division is done.
-    pub method: SoftmaxMethod,
-    /// exp of the shifted scores, over [low, 0], normalised to 1 at 0; for
-    /// [`SoftmaxMethod::NormalizeAndSquare`] of the shifted scores divided by 2^squarings.
+    /// exp of the shifted scores, over [low, 0], normalised to 1 at 0.
     pub exponential: Exponential,
+    /// 1/D over [low, 1].
+    pub inverse: InverseSite,
+    /// How the division is best done.
+    pub method: SoftmaxMethod,
+}
+
+/// 1/D by relaxed iterations.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InverseSite {
+    /// Lower end of the interval of D; its upper end is 1.
+    pub low: f64,
+    /// Iterations that reach the error target.
+    pub iterations: usize,
 }
 
 /// How a softmax is normalised.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SoftmaxMethod {
-    /// Un-normalised exp times values, divided afterwards: 1/D over [`low`, 1] by relaxed iterations.
-    Deferred {
-        /// Lower end of the interval of D (its upper end is 1).
-        low: f64,
-        /// Iterations that reach the error target.
-        iterations: usize,
-    },
-    /// exp of x/2^k divided by its sum, then k times squared and divided again.
-    NormalizeAndSquare {
-        /// k.
-        squarings: usize,
-        /// Lower end of the interval of the first sum.
-        low: f64,
-        /// Iterations of the first division.
-        iterations: usize,
-        /// Lower end of the interval of the later sums (one over the longest context).
-        later_low: f64,
-        /// Iterations of each later division.
-        later_iterations: usize,
-    },
+    /// Un-normalised exp times values, divided afterwards.
+    Deferred,
+    /// Denominators spread too far for the precision of bootstraps: exp of x/2^k divided by its sum, then k times squared
+    /// and divided again.
+    NormalizeAndSquare(SquaringSite),
+}
+
+/// What normalise-and-square uses instead.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SquaringSite {
+    /// k.
+    pub squarings: usize,
+    /// Shifts of the scores divided by 2^k.
+    pub heads: Vec<HeadSite>,
+    /// exp of the shifted, divided scores.
+    pub exponential: Exponential,
+    /// First division.
+    pub first: InverseSite,
+    /// Each later one: a sum of squares of n shares lies between 1/n and 1.
+    pub later: InverseSite,
 }
 
 /// One query head: x = q·k/√hd − q·`shift_weights` − `shift_constant` is what exp is taken of, q after RoPE.

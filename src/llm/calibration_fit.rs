@@ -13,8 +13,8 @@ use crate::circuits::silu::fit_silu;
 use crate::contract::{Error, Result};
 
 use super::calibration::{
-    CalibrationTable, CalibrationTargets, HeadSite, LayerCalibration, NormSite, SiluSite, SoftmaxMethod,
-    SoftmaxSite,
+    CalibrationTable, CalibrationTargets, HeadSite, InverseSite, LayerCalibration, NormSite, SiluSite,
+    SoftmaxMethod, SoftmaxSite, SquaringSite,
 };
 use super::calibration_record::{HeadRecord, LayerRecord, RangeRecorder, SeenRange};
 use super::calibration_shift::{AffineShift, fit_shift};
@@ -202,48 +202,54 @@ fn fit_softmax(
     context: usize,
     targets: &CalibrationTargets,
 ) -> Result<SoftmaxSite> {
-    let deferred = fit_heads(heads, false, targets)?;
-    let site = build_softmax(layer, deferred, false, context, targets)?;
-    match site.method {
-        SoftmaxMethod::Deferred { low, .. } if low >= targets.smallest_deferred() => Ok(site),
-        _ => build_softmax(layer, fit_heads(heads, true, targets)?, true, context, targets),
+    let mut site = build_deferred(layer, fit_heads(heads, false, targets)?, targets)?;
+    if site.inverse.low < targets.smallest_deferred() {
+        let squaring = build_squaring(layer, fit_heads(heads, true, targets)?, context, targets)?;
+        site.method = SoftmaxMethod::NormalizeAndSquare(squaring);
     }
+    Ok(site)
 }
 
-fn build_softmax(
+fn build_deferred(layer: usize, heads: Vec<HeadSite>, targets: &CalibrationTargets) -> Result<SoftmaxSite> {
+    let (exponential, inverse) = fit_quotient(&heads, targets.score_bottom, targets)
+        .map_err(|error| at_site(&format!("layer {layer} softmax"), &error))?;
+    Ok(SoftmaxSite { heads, exponential, inverse, method: SoftmaxMethod::Deferred })
+}
+
+fn build_squaring(
     layer: usize,
     heads: Vec<HeadSite>,
-    quarters: bool,
     context: usize,
     targets: &CalibrationTargets,
-) -> Result<SoftmaxSite> {
-    let name = format!("layer {layer} softmax");
+) -> Result<SquaringSite> {
+    let room = targets.score_bottom / (SQUARINGS as f64).exp2();
+    let fit = || {
+        let (exponential, first) = fit_quotient(&heads, room, targets)?;
+        // A sum of squares of n shares lies between 1/n and 1; a tenth is left for the first division's error.
+        let later = fit_inverse(0.9 / context.max(2).next_power_of_two() as f64, targets)?;
+        Ok((exponential, first, later))
+    };
+    let (exponential, first, later) =
+        fit().map_err(|error: Error| at_site(&format!("layer {layer} softmax, squared"), &error))?;
+    Ok(SquaringSite { squarings: SQUARINGS, heads, exponential, first, later })
+}
+
+/// exp over the scores of all heads, `room` below the lowest, and 1/D over their denominators.
+fn fit_quotient(
+    heads: &[HeadSite],
+    room: f64,
+    targets: &CalibrationTargets,
+) -> Result<(Exponential, InverseSite)> {
     let lowest_sum =
         heads.iter().map(|head| head.log_denominators.low).fold(0.0, f64::min) - targets.denominator_bottom;
-    let room = if quarters { targets.score_bottom / 4.0 } else { targets.score_bottom };
     let lowest_score = heads.iter().map(|head| head.scores.low).fold(lowest_sum, f64::min) - room;
-    let fit = || {
-        let interval = Interval::new(lowest_score, 0.0)?;
-        let exponential = fit_exponential(interval, -lowest_sum, targets.exponential)?;
-        let low = lowest_sum.exp();
-        let iterations = RelaxedInverse::fit(low, targets.inverse, None)?.steps.len();
-        let method = if quarters {
-            // A sum of squares of n shares lies between 1/n and 1; a tenth is left for the first division's error.
-            let later_low = 0.9 / context.max(2).next_power_of_two() as f64;
-            SoftmaxMethod::NormalizeAndSquare {
-                squarings: SQUARINGS,
-                low,
-                iterations,
-                later_low,
-                later_iterations: RelaxedInverse::fit(later_low, targets.inverse, None)?.steps.len(),
-            }
-        } else {
-            SoftmaxMethod::Deferred { low, iterations }
-        };
-        Ok((method, exponential))
-    };
-    let (method, exponential) = fit().map_err(|error: Error| at_site(&name, &error))?;
-    Ok(SoftmaxSite { heads, method, exponential })
+    let exponential = fit_exponential(Interval::new(lowest_score, 0.0)?, -lowest_sum, targets.exponential)?;
+    Ok((exponential, fit_inverse(lowest_sum.exp(), targets)?))
+}
+
+fn fit_inverse(low: f64, targets: &CalibrationTargets) -> Result<InverseSite> {
+    let iterations = RelaxedInverse::fit(low, targets.inverse, None)?.steps.len();
+    Ok(InverseSite { low, iterations })
 }
 
 fn widen_softmax(
@@ -254,14 +260,37 @@ fn widen_softmax(
     targets: &CalibrationTargets,
     widened: &mut Vec<String>,
 ) -> Result<()> {
-    let quarters = matches!(site.method, SoftmaxMethod::NormalizeAndSquare { .. });
-    let lowest_allowed = site.exponential.root.interval.low;
+    let lowest = site.exponential.root.interval.low;
     let mut heads = site.heads.clone();
+    if widen_heads(layer, &mut heads, lowest, record, false, targets, widened) {
+        let method = site.method.clone();
+        *site = SoftmaxSite { method, ..build_deferred(layer, heads, targets)? };
+    }
+    if let SoftmaxMethod::NormalizeAndSquare(squaring) = &mut site.method {
+        let lowest = squaring.exponential.root.interval.low;
+        let mut heads = squaring.heads.clone();
+        if widen_heads(layer, &mut heads, lowest, record, true, targets, widened) {
+            *squaring = build_squaring(layer, heads, context, targets)?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves the shifts and lowest scores of heads that `record` leaves; says whether any moved.
+fn widen_heads(
+    layer: usize,
+    heads: &mut [HeadSite],
+    lowest_allowed: f64,
+    record: &LayerRecord,
+    quarters: bool,
+    targets: &CalibrationTargets,
+    widened: &mut Vec<String>,
+) -> bool {
     let mut changed = false;
     for (index, (head, record)) in heads.iter_mut().zip(&record.heads).enumerate() {
         let seen = shifted_ranges(record, head, quarters);
         // Up to half of the head-room at the top may be used up by new text; more moves the top.
-        let beyond = seen.log_denominators.high + targets.denominator_top / 2.0;
+        let beyond = (seen.log_denominators.high + targets.denominator_top / 2.0).max(0.0);
         if beyond > 0.0 {
             head.shift_constant += beyond;
             head.log_denominators.low -= beyond;
@@ -269,17 +298,14 @@ fn widen_softmax(
             widened.push(format!("layer {layer} head {index} denominator, by {beyond:.1} nats"));
             changed = true;
         }
-        let lowest = seen.scores.low - beyond.max(0.0);
+        let lowest = seen.scores.low - beyond;
         if lowest < lowest_allowed {
             head.scores.low = lowest;
             widened.push(format!("layer {layer} head {index} scores, down to {lowest:.1}"));
             changed = true;
         }
     }
-    if changed {
-        *site = build_softmax(layer, heads, quarters, context, targets)?;
-    }
-    Ok(())
+    changed
 }
 
 fn joined(seen: Interval, more: SeenRange) -> SeenRange {

@@ -17,7 +17,8 @@ use crate::contract::{Error, Result};
 
 use super::block_functions::{BlockFunctions, NormPlace, Refreshed};
 use super::calibration::{
-    CalibrationTable, ITERATIONS_BEFORE_REFRESH, LayerCalibration, NormSite, SoftmaxMethod, SoftmaxSite,
+    CalibrationTable, ITERATIONS_BEFORE_REFRESH, InverseSite, LayerCalibration, NormSite, SoftmaxMethod,
+    SoftmaxSite,
 };
 
 /// Noise that every bootstrap adds, relative to the bound of the refreshed tensor.
@@ -77,19 +78,17 @@ impl<'a> SimulatedFunctions<'a> {
     /// # Errors
     /// [`Error::Plan`] when the table's inverses cannot be built.
     pub fn new(table: &'a CalibrationTable, noise: Option<BootstrapNoise>) -> Result<Self> {
+        let build = |site: InverseSite| RelaxedInverse::new(site.low, site.iterations, None);
         let inverses = table
             .layers
             .iter()
-            .map(|layer| match layer.softmax.method {
-                SoftmaxMethod::Deferred { low, iterations } => {
-                    Ok(LayerInverses { first: RelaxedInverse::new(low, iterations, None)?, later: None })
+            .map(|layer| match &layer.softmax.method {
+                SoftmaxMethod::Deferred => {
+                    Ok(LayerInverses { first: build(layer.softmax.inverse)?, later: None })
                 }
-                SoftmaxMethod::NormalizeAndSquare {
-                    low, iterations, later_low, later_iterations, ..
-                } => Ok(LayerInverses {
-                    first: RelaxedInverse::new(low, iterations, None)?,
-                    later: Some(RelaxedInverse::new(later_low, later_iterations, None)?),
-                }),
+                SoftmaxMethod::NormalizeAndSquare(site) => {
+                    Ok(LayerInverses { first: build(site.first)?, later: Some(build(site.later)?) })
+                }
             })
             .collect::<Result<_>>()?;
         Ok(Self {
@@ -182,14 +181,14 @@ impl BlockFunctions for SimulatedFunctions<'_> {
         first: usize,
     ) -> Result<()> {
         let site: &SoftmaxSite = &self.layer(layer)?.softmax;
-        let head_site =
-            site.heads.get(head).ok_or_else(|| Error::Internal(format!("no calibration of head {head}")))?;
-        let squarings = match site.method {
-            SoftmaxMethod::Deferred { .. } => 0,
-            SoftmaxMethod::NormalizeAndSquare { squarings, .. } => squarings,
+        let (heads, exponential, squarings) = match &site.method {
+            SoftmaxMethod::Deferred => (&site.heads, &site.exponential, 0),
+            SoftmaxMethod::NormalizeAndSquare(site) => (&site.heads, &site.exponential, site.squarings),
         };
+        let head_site =
+            heads.get(head).ok_or_else(|| Error::Internal(format!("no calibration of head {head}")))?;
         let divisor = (squarings as f64).exp2();
-        let interval = site.exponential.root.interval;
+        let interval = exponential.root.interval;
         let one = Interval { low: 0.0, high: 1.0 };
         let mut remaining = Vec::with_capacity(scores.nrows());
         for (row, (query, mut scores)) in queries.rows().into_iter().zip(scores.rows_mut()).enumerate() {
@@ -208,7 +207,7 @@ impl BlockFunctions for SimulatedFunctions<'_> {
                 .map(|score| f64::from(*score) / divisor - shift + half_width * self.deviate())
                 .collect();
             self.watch(Site::Scores(layer, head), interval, shifted.iter().copied());
-            let mut weights: Vec<f64> = shifted.iter().map(|x| site.exponential.value(*x)).collect();
+            let mut weights: Vec<f64> = shifted.iter().map(|x| exponential.value(*x)).collect();
             let sum: f64 = weights.iter().sum();
             self.watch(Site::Denominator(layer, head), one, std::iter::once(sum));
             let inverses = self
