@@ -135,7 +135,12 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let config = prepared.model.config();
         let table = CalibrationTable::read(&path, config, &prepared.model.fingerprint()).unwrap();
-        assert_eq!(table, outcome.table);
+        for (read, written) in table.layers.iter().zip(&outcome.table.layers) {
+            for (read, written) in read.softmax.heads.iter().zip(&written.softmax.heads) {
+                let change = (read.shift_constant - written.shift_constant).abs();
+                assert!(change < 1e-12 * written.shift_constant.abs().max(1.0), "{change:e}");
+            }
+        }
         let refusal = CalibrationTable::read(&path, config, "another").unwrap_err().to_string();
         assert!(refusal.contains("made for model"), "{refusal}");
 
