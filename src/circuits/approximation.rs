@@ -5,7 +5,7 @@
 //! affine map into a product or a mask that is there anyway, so that the polynomial costs ⌈log2(degree + 1)⌉ levels.
 //! Outside its interval a polynomial grows without bound: every argument must be kept inside by calibration.
 
-use crate::contract::{Error, Result};
+use crate::contract::{Complex64, Error, Result};
 
 /// Closed interval of arguments.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -149,6 +149,12 @@ impl Approximation {
     #[must_use]
     pub fn levels(&self) -> usize {
         self.coefficients.len().next_power_of_two().ilog2() as usize
+    }
+
+    /// The coefficients as complex numbers, for [`super::evaluate_series`] at the unit variable.
+    #[must_use]
+    pub fn complex_coefficients(&self) -> Vec<Complex64> {
+        self.coefficients.iter().map(|c| Complex64::new(*c, 0.0)).collect()
     }
 
     /// p(x) in f64.

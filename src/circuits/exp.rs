@@ -33,6 +33,30 @@ impl Exponential {
         Ok(Self { root, squarings })
     }
 
+    /// Over `interval`, with a relative error of at most `target` for every x not more than `depth` below the upper end,
+    /// and the fewest levels; of equally deep ones the one with fewer squarings.
+    ///
+    /// # Errors
+    /// Those of [`Approximation::fit`], when no number of squarings up to 5 reaches the target.
+    pub fn fit_relative(interval: Interval, depth: f64, target: f64) -> Result<Self> {
+        let mut best: Option<Self> = None;
+        let mut failure = None;
+        for squarings in 0..=5 {
+            let halving = f64::from(squarings).exp2();
+            let absolute = target * (-depth / halving).exp();
+            match Self::fit(interval, squarings as usize, absolute) {
+                Ok(fit) if best.as_ref().is_none_or(|best| fit.levels() < best.levels()) => best = Some(fit),
+                Ok(_) => {}
+                Err(error) => failure = Some(error),
+            }
+        }
+        match (best, failure) {
+            (Some(best), _) => Ok(best),
+            (None, Some(failure)) => Err(failure),
+            (None, None) => Self::fit(interval, 0, target),
+        }
+    }
+
     /// Levels the evaluation takes.
     #[must_use]
     pub fn levels(&self) -> usize {
@@ -61,6 +85,17 @@ impl Exponential {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_relative_target_holds_down_to_its_depth() {
+        let exp = Exponential::fit_relative(Interval::new(-45.0, 11.0).unwrap(), 24.0, 1e-3).unwrap();
+        assert!(exp.levels() <= 6, "{} levels, {} squarings", exp.levels(), exp.squarings);
+        for index in 0..=240 {
+            let x = 11.0 - f64::from(index) / 10.0;
+            let error = (exp.value(x) / (x - 11.0).exp() - 1.0).abs();
+            assert!(error < 1.1e-3, "x = {x}: {error:e}");
+        }
+    }
 
     #[test]
     fn the_relative_error_stays_small_far_below_the_top() {

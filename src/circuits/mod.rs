@@ -6,6 +6,7 @@ pub mod inverse;
 pub mod inverse_sqrt;
 pub mod silu;
 pub mod slot_sums;
+pub mod softmax;
 
 mod chebyshev;
 mod homomorphic_dft;
