@@ -278,8 +278,9 @@ fn exchange(grid: &[Sample], degree: usize) -> Option<Vec<f64>> {
     None
 }
 
-/// Solves a square system given with its right side as last column; Gaussian elimination with partial pivoting.
-fn solve(mut rows: Vec<Vec<f64>>) -> Option<Vec<f64>> {
+/// Solves a square system given with its right side as last column; Gaussian elimination with partial pivoting. `None`
+/// when it is singular.
+pub fn solve(mut rows: Vec<Vec<f64>>) -> Option<Vec<f64>> {
     let unknowns = rows.len();
     for column in 0..unknowns {
         let size = |row: &Vec<f64>| row.get(column).map_or(0.0, |x| x.abs());

@@ -34,7 +34,8 @@ impl Exponential {
     }
 
     /// Over `interval`, with a relative error of at most `target` for every x not more than `depth` below the upper end,
-    /// and the fewest levels; of equally deep ones the one with fewer squarings.
+    /// and the fewest levels; of equally deep ones the one with most squarings: it has fewer products, and values that
+    /// vanish at the lower end (1000 unused slots there must not add `target` to a sum as small as e^(−`depth`)).
     ///
     /// # Errors
     /// Those of [`Approximation::fit`], when no number of squarings up to 5 reaches the target.
@@ -45,7 +46,8 @@ impl Exponential {
             let halving = f64::from(squarings).exp2();
             let absolute = target * (-depth / halving).exp();
             match Self::fit(interval, squarings as usize, absolute) {
-                Ok(fit) if best.as_ref().is_none_or(|best| fit.levels() < best.levels()) => best = Some(fit),
+                Ok(fit) if 1e3 * fit.value(interval.low).abs() > target * (-depth).exp() => {}
+                Ok(fit) if best.as_ref().is_none_or(|best| fit.levels() <= best.levels()) => best = Some(fit),
                 Ok(_) => {}
                 Err(error) => failure = Some(error),
             }

@@ -7,6 +7,7 @@ mod calibrate;
 mod compare;
 mod doctor;
 mod eval;
+mod generate;
 mod import;
 mod machine;
 mod params;
@@ -37,6 +38,8 @@ enum Verb {
     Eval(eval::Eval),
     /// Print the parameter sets with their security margins.
     Params(params::Params),
+    /// Generate text while prompt, activations and KV cache stay encrypted.
+    Generate(generate::Generate),
     /// Turn a GGUF file into a model directory.
     Import(import::Import),
 }
@@ -55,6 +58,7 @@ pub fn run() -> std::process::ExitCode {
         Verb::Doctor(verb) => verb.run(),
         Verb::Calibrate(verb) => verb.run(),
         Verb::Eval(verb) => verb.run(),
+        Verb::Generate(verb) => verb.run(),
         Verb::Import(verb) => verb.run(),
     };
     match result {

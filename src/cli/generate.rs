@@ -1,0 +1,407 @@
+//! `cachemir generate`: text from an encrypted prompt.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use cachemir::backend::clear::{ClearClient, ClearParameters};
+use cachemir::contract::{BootstrapSummary, Client, Level, LevelChain};
+use cachemir::llm::block_functions::ExactFunctions;
+use cachemir::llm::calibrate::calibrate;
+use cachemir::llm::calibration::{CALIBRATION_FILE, CalibrationTable, CalibrationTargets};
+use cachemir::llm::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
+use cachemir::llm::client::GenerationClient;
+use cachemir::llm::decoder::Decoder;
+use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
+use cachemir::llm::decoder_ranges::DecoderRanges;
+use cachemir::llm::hidden_codec::HiddenCodec;
+use cachemir::llm::key_plan::plan_keys;
+use cachemir::llm::sampling::Sampling;
+use cachemir::llm::server::GenerationServer;
+use cachemir::llm::session::{GeneratedToken, GenerationRequest, Session};
+use cachemir::llm::texts::{PreparedModel, TextPart, built_in};
+use cachemir::llm::weights::Weights;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::machine::peak_memory_bytes;
+use super::report::Report;
+
+/// Which implementation computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    /// The simulator: slots in the clear, nothing is encrypted.
+    Clear,
+    /// Our own CKKS.
+    Native,
+    /// OpenFHE's CKKS.
+    Openfhe,
+}
+
+/// Which parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Preset {
+    /// A small ring without any security, for tests.
+    Test,
+    /// N = 2^16, 128-bit security.
+    N16,
+}
+
+/// Generate text while prompt, activations and KV cache stay encrypted.
+#[derive(Args)]
+pub struct Generate {
+    /// Model directory in Hugging Face layout; the bundled tiny model without it.
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// Text to continue.
+    #[arg(long, default_value = "ROMEO:")]
+    prompt: String,
+    /// New tokens at most.
+    #[arg(long, default_value_t = 8)]
+    max_new_tokens: usize,
+    /// 0 for greedy; larger is more random.
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f64,
+    /// Pick among the likeliest so many only; 0 for all.
+    #[arg(long, default_value_t = 0)]
+    top_k: usize,
+    /// Pick among the likeliest that together have this probability.
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f64,
+    /// Seed of the sampling.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Implementation.
+    #[arg(long, value_enum, default_value = "native")]
+    backend: Backend,
+    /// Parameters.
+    #[arg(long, visible_alias = "params", value_enum, default_value = "n16")]
+    preset: Preset,
+    /// Tokens the caches are laid out for; prompt and new tokens without it.
+    #[arg(long)]
+    context: Option<usize>,
+    /// Also run the exact f32 model on the same tokens and compare.
+    #[arg(long)]
+    verify: bool,
+    /// Keep the state of the run in this directory after every token, and go on from it when it is there.
+    #[arg(long)]
+    checkpoint: Option<PathBuf>,
+    /// Write a report.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// The command's part of the report.
+#[derive(Serialize)]
+struct GenerateReport {
+    prompt_token_ids: Vec<u32>,
+    token_ids: Vec<u32>,
+    text: String,
+    seconds_per_token: f64,
+    time_to_first_token_s: f64,
+    key_generation_s: f64,
+    bootstraps_per_token: usize,
+    rotation_keys: usize,
+    key_bytes: Option<u64>,
+    peak_bytes: Option<u64>,
+    precision_min_bits: Option<f64>,
+    log2_failure_run: Option<f64>,
+    #[serde(flatten)]
+    verification: Option<Verification>,
+}
+
+/// The run against the exact model on the same tokens.
+#[derive(Serialize)]
+struct Verification {
+    reference_token_ids: Vec<u32>,
+    top1: f64,
+    logit_max_error: f64,
+    kl_mean: f64,
+    mode: &'static str,
+}
+
+/// A scheme as the generation needs to know it before there are keys.
+struct Scheme {
+    name: &'static str,
+    chain: LevelChain,
+    bootstrap: BootstrapSummary,
+    slots: usize,
+}
+
+impl Generate {
+    /// Runs the verb.
+    pub fn run(self) -> anyhow::Result<()> {
+        let bundled;
+        let directory = match &self.model {
+            Some(directory) => directory.clone(),
+            None => {
+                bundled = unpack_bundled_model()?;
+                bundled.path().to_owned()
+            }
+        };
+        match self.backend {
+            Backend::Clear => {
+                let slots = match self.preset {
+                    Preset::Test => 1 << 11,
+                    Preset::N16 => 1 << 15,
+                };
+                let bootstrap =
+                    BootstrapSummary { output_level: Level(13), minimum_input_level: Level(0), bound: 1.0 };
+                let parameters = ClearParameters::new(slots, 13, 42)?.with_bootstrapping(bootstrap);
+                let scheme = Scheme { name: "clear", chain: parameters.chain.clone(), bootstrap, slots };
+                self.generate(&directory, scheme, || Ok(ClearClient::new(parameters)))
+            }
+            Backend::Native | Backend::Openfhe => {
+                anyhow::bail!("backend {:?} does not generate yet: use --backend clear", self.backend)
+            }
+        }
+    }
+
+    fn generate<K: Client>(
+        &self,
+        directory: &Path,
+        scheme: Scheme,
+        make_client: impl FnOnce() -> anyhow::Result<K>,
+    ) -> anyhow::Result<()> {
+        // Everything that can be refused is refused before keys are made.
+        let prepared = PreparedModel::read(directory)?;
+        let config = prepared.model.config();
+        let request = self.request(&prepared)?;
+        let needed = request.prefix.len() + request.prompt.len() + request.max_new_tokens;
+        let context = self.context.unwrap_or(needed);
+        request.check(context.min(config.max_position_embeddings))?;
+        let table = calibration(&prepared, directory)?;
+        let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache)?;
+        let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), scheme.bootstrap)?;
+        let bootstraps_per_token = plan.bootstraps_per_token();
+        let codec = HiddenCodec::new(config, &plan, scheme.slots, context)?;
+        let decoder = Decoder::new(&Weights::open(directory, config)?, plan, scheme.slots, context)?;
+        let mut header = CheckpointHeader {
+            scheme: format!("{} {:?} {} slots", scheme.name, self.preset, scheme.slots),
+            plan: plan_digest(&decoder)?,
+            context,
+            request: request.clone(),
+            generated: Vec::new(),
+        };
+        let saved = match &self.checkpoint {
+            Some(directory) => read_checkpoint(directory)?,
+            None => None,
+        };
+        if let Some((saved, _)) = &saved {
+            saved.require(&header)?;
+        }
+        let keys = plan_keys(&decoder, &scheme.chain, scheme.bootstrap)?;
+        eprintln!(
+            "{}: {} slots, {} layers, {bootstraps_per_token} bootstraps a token, {} rotation keys{}",
+            scheme.name,
+            scheme.slots,
+            config.num_hidden_layers,
+            keys.request.rotations.len(),
+            match (self.backend, self.preset) {
+                (Backend::Clear, _) => "; the simulator encrypts NOTHING",
+                (_, Preset::Test) => "; the test preset has NO security",
+                _ => "",
+            }
+        );
+
+        let start = Instant::now();
+        let client = GenerationClient::new(make_client()?, codec, &prepared.model);
+        let evaluator = client.evaluation_keys(&keys.request)?;
+        let key_generation_s = start.elapsed().as_secs_f64();
+        let state = match &saved {
+            Some((saved, caches)) => {
+                header.generated.clone_from(&saved.generated);
+                decoder.state_from_bytes(&evaluator, caches)?
+            }
+            None => {
+                let mut state = decoder.new_state();
+                decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache)?;
+                state
+            }
+        };
+        let server = GenerationServer::new(&decoder, evaluator, state);
+        let mut session = Session::new(client, server, request.clone(), header.generated.clone())?;
+        let steps = self.stream(&mut session, &prepared, &mut header)?;
+
+        let token_ids: Vec<u32> = session.generated().to_vec();
+        let seconds: Vec<f64> = steps.iter().map(|step| step.elapsed.as_secs_f64()).collect();
+        let first = seconds.first().copied().unwrap_or(0.0);
+        let later = seconds.get(1..).unwrap_or_default();
+        let seconds_per_token =
+            if later.is_empty() { first } else { later.iter().sum::<f64>() / later.len() as f64 };
+        let verification = (self.verify && saved.is_none())
+            .then(|| verify(&prepared, &request, &steps))
+            .transpose()
+            .context("verification")?;
+        println!(
+            "\nfirst token {first:.1} s, then {seconds_per_token:.1} s/token; keys made in {key_generation_s:.1} s{}",
+            peak_memory_bytes()
+                .map_or_else(String::new, |bytes| format!("; peak memory {:.1} GB", bytes as f64 / 1e9))
+        );
+        if let Some(check) = &verification {
+            println!(
+                "against the exact model: top-1 {:.1} %, logit error {:.4}, KL {:.2e}",
+                100.0 * check.top1,
+                check.logit_max_error,
+                check.kl_mean
+            );
+        }
+        if let Some(path) = &self.json {
+            let report = GenerateReport {
+                prompt_token_ids: request.prompt.clone(),
+                text: prepared.tokenizer.decode(&token_ids)?,
+                token_ids,
+                seconds_per_token,
+                time_to_first_token_s: first,
+                key_generation_s,
+                bootstraps_per_token,
+                rotation_keys: keys.request.rotations.len(),
+                key_bytes: None,
+                peak_bytes: peak_memory_bytes(),
+                precision_min_bits: None,
+                log2_failure_run: None,
+                verification,
+            };
+            let preset = if self.preset == Preset::Test { "test" } else { "n16" };
+            let insecure = self.backend == Backend::Clear || self.preset == Preset::Test;
+            Report::new("generate", scheme.name, preset, insecure, report).write(path)?;
+        }
+        Ok(())
+    }
+
+    fn request(&self, prepared: &PreparedModel) -> anyhow::Result<GenerationRequest> {
+        Ok(GenerationRequest {
+            prefix: prepared.frame.prefix.clone(),
+            prompt: prepared.frame.message(&prepared.tokenizer, &self.prompt)?,
+            max_new_tokens: self.max_new_tokens,
+            sampling: Sampling {
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                seed: self.seed,
+            },
+            eos: prepared.model.config().eos_token_ids.clone(),
+        })
+    }
+
+    /// Prints tokens as they come, and progress by bootstrap on a terminal; keeps the checkpoint.
+    fn stream<K: Client>(
+        &self,
+        session: &mut Session<'_, K>,
+        prepared: &PreparedModel,
+        header: &mut CheckpointHeader,
+    ) -> anyhow::Result<Vec<GeneratedToken>> {
+        let mut shown = prepared.tokenizer.decode(session.generated())?;
+        print!("{}{shown}", self.prompt);
+        std::io::stdout().flush()?;
+        let mut steps = Vec::new();
+        let per_token = 5 * prepared.model.config().num_hidden_layers;
+        // All but the last token of the prompt stop at the last layer's cache.
+        let pending = session.pending_tokens();
+        let mut expected = pending.saturating_sub(1) * (per_token - 5) + per_token;
+        loop {
+            let (start, mut done) = (Instant::now(), 0usize);
+            let terminal = std::io::stderr().is_terminal();
+            let step = session.next_token(&mut |progress, _| {
+                done += 1;
+                if terminal {
+                    let left =
+                        start.elapsed().as_secs_f64() / done as f64 * expected.saturating_sub(done) as f64;
+                    eprint!(
+                        "\rlayer {}/{} {:<16} about {left:.0} s left \r",
+                        progress.layer + 1,
+                        progress.layers,
+                        progress.stage
+                    );
+                }
+            })?;
+            let Some(step) = step else { break };
+            expected = per_token;
+            let text = prepared.tokenizer.decode(session.generated())?;
+            print!("{}", text.strip_prefix(&shown).unwrap_or(&text));
+            std::io::stdout().flush()?;
+            shown = text;
+            steps.push(step);
+            if let Some(directory) = &self.checkpoint {
+                header.generated = session.generated().to_vec();
+                write_checkpoint(directory, session.server().evaluator(), header, session.server().state())?;
+            }
+        }
+        println!();
+        Ok(steps)
+    }
+}
+
+/// Runs the exact model on the tokens of the run and compares logits at every generated position.
+fn verify(
+    prepared: &PreparedModel,
+    request: &GenerationRequest,
+    steps: &[GeneratedToken],
+) -> anyhow::Result<Verification> {
+    let (model, mut cache) = (&prepared.model, prepared.prefix_cache.clone());
+    let reference_token_ids =
+        model.generate_greedy(&request.prompt, &mut cache.clone(), request.max_new_tokens)?;
+    let mut pending = request.prompt.clone();
+    let (mut agreed, mut largest, mut divergence) = (0usize, 0.0f64, 0.0f64);
+    for step in steps {
+        let hidden = model.forward(&pending, &mut cache, &mut ExactFunctions)?;
+        let logits = model.logits(&hidden);
+        let exact = logits.row(logits.nrows() - 1).to_vec();
+        let greedy = Sampling::greedy();
+        agreed += usize::from(greedy.pick(&exact, 0)? == greedy.pick(&step.logits, 0)?);
+        largest =
+            exact.iter().zip(&step.logits).map(|(a, b)| f64::from((a - b).abs())).fold(largest, f64::max);
+        divergence += kl(&exact, &step.logits);
+        pending = vec![step.token];
+    }
+    let count = steps.len().max(1) as f64;
+    Ok(Verification {
+        reference_token_ids,
+        top1: agreed as f64 / count,
+        logit_max_error: largest,
+        kl_mean: divergence / count,
+        mode: "free_running",
+    })
+}
+
+/// KL divergence of the softmax of `other` from that of `exact`, in nats.
+fn kl(exact: &[f32], other: &[f32]) -> f64 {
+    let log_softmax = |logits: &[f32]| -> Vec<f64> {
+        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|x| f64::from(x - top).exp()).sum();
+        logits.iter().map(|x| f64::from(x - top) - sum.ln()).collect()
+    };
+    let (p, q) = (log_softmax(exact), log_softmax(other));
+    p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
+}
+
+/// The calibration beside the model; without one, calibrates on the built-in texts.
+fn calibration(prepared: &PreparedModel, directory: &Path) -> anyhow::Result<CalibrationTable> {
+    const CONTEXT: usize = 128;
+    const ANSWER: usize = 24;
+    let path = directory.join(CALIBRATION_FILE);
+    if path.is_file() {
+        return Ok(CalibrationTable::read(&path, prepared.model.config(), &prepared.model.fingerprint())?);
+    }
+    let texts = |part| prepared.private_tokens(&built_in(part, prepared.frame.is_chat), CONTEXT, ANSWER);
+    // Head-room that the levels of one softmax can still serve: every nat at the top costs precision at the bottom.
+    let targets = CalibrationTargets { denominator_top: 2.5, ..CalibrationTargets::default() };
+    let (calibration, held_out) = (texts(TextPart::Calibration)?, texts(TextPart::HeldOut)?);
+    Ok(calibrate(prepared, &calibration, &held_out, &targets, &mut |_, _, _| {})?.table)
+}
+
+/// Writes the bundled model to a temporary directory, removed at the end.
+fn unpack_bundled_model() -> anyhow::Result<tempfile::TempDir> {
+    const FILES: [(&str, &[u8]); 3] = [
+        ("config.json", include_bytes!("../../models/tiny-shakespeare-llama/config.json")),
+        ("model.safetensors", include_bytes!("../../models/tiny-shakespeare-llama/model.safetensors")),
+        ("tokenizer.json", include_bytes!("../../models/tiny-shakespeare-llama/tokenizer.json")),
+    ];
+    let directory = tempfile::tempdir().context("no temporary directory for the bundled model")?;
+    for (name, bytes) in FILES {
+        std::fs::write(directory.path().join(name), bytes)
+            .with_context(|| format!("cannot write {name} of the bundled model"))?;
+    }
+    Ok(directory)
+}

@@ -1,0 +1,290 @@
+//! What the encrypted decoder computes at each site: approximations, scales, bootstrap points and their levels.
+//!
+//! A plan is made from ranges ([`super::decoder_ranges`]) and the levels a bootstrap gives. Its bootstrap points are
+//! placed by hand, five in a layer: scores; numerator with the half-iterated denominator; residual after attention;
+//! up + i·gate; residual after the MLP.
+
+use crate::circuits::approximation::{Approximation, Interval};
+use crate::circuits::exp::Exponential;
+use crate::circuits::inverse::RelaxedInverse;
+use crate::circuits::inverse_sqrt::InverseSquareRoot;
+use crate::circuits::silu::{fit_silu, silu};
+use crate::circuits::softmax::DeferredSoftmax;
+use crate::contract::{BootstrapSummary, Error, Level, Result};
+
+use super::config::LlamaConfig;
+use super::decoder_ranges::{DecoderRanges, LayerRanges};
+
+/// Largest error each function may make.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Accuracy {
+    /// Norms inside the layers, relative.
+    pub norm: f64,
+    /// Norm before the output head, relative: it scales every logit.
+    pub final_norm: f64,
+    /// exp, relative, down to the smallest denominator.
+    pub exponential: f64,
+    /// 1/D, relative.
+    pub inverse: f64,
+    /// SiLU, absolute.
+    pub silu: f64,
+}
+
+impl Default for Accuracy {
+    fn default() -> Self {
+        Self { norm: 3e-3, final_norm: 2e-4, exponential: 1e-3, inverse: 1e-3, silu: 1e-3 }
+    }
+}
+
+/// One bootstrap point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Refresh {
+    /// Level afterwards.
+    pub level: Level,
+    /// 1, or 2 for the precise mode.
+    pub iterations: usize,
+}
+
+/// The bootstrap points of one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LayerRefreshes {
+    /// Attention scores.
+    pub scores: Refresh,
+    /// Numerator and denominator of the softmax, as one complex vector.
+    pub numerator: Refresh,
+    /// Residual stream after attention.
+    pub middle_residual: Refresh,
+    /// up + i·gate.
+    pub gate: Refresh,
+    /// Residual stream after the MLP.
+    pub residual: Refresh,
+}
+
+/// Softmax of one layer.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct AttentionFunctions {
+    /// exp and 1/D.
+    pub softmax: DeferredSoftmax,
+    /// Per head: w subtracted from the keys.
+    pub shifts: Vec<Vec<f64>>,
+    /// Per head: subtracted from the scores: b, and what makes the largest D of every head 1.
+    pub offsets: Vec<f64>,
+    /// The D (of exp normalised to 1 at the top of the scores) that counts as 1 in the inverse, the same in all heads.
+    pub largest_denominator: f64,
+    /// Per head: factor of the values, so that the numerator is at most 1 where it is bootstrapped.
+    pub value_factors: Vec<f64>,
+    /// Per head: what the quotient must be multiplied by; folded into the output projection.
+    pub output_factors: Vec<f64>,
+}
+
+/// Functions and scales of one layer.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct LayerFunctions {
+    /// Norm before attention.
+    pub input_norm: InverseSquareRoot,
+    /// Softmax.
+    pub attention: AttentionFunctions,
+    /// What the residual stream between attention and MLP is divided by.
+    pub middle_residual: f64,
+    /// Norm before the MLP.
+    pub post_norm: InverseSquareRoot,
+    /// SiLU divided by `gate_peak`.
+    pub gate: Approximation,
+    /// Largest |SiLU| over the interval of the gates.
+    pub gate_peak: f64,
+    /// What the up projection is divided by.
+    pub up: f64,
+    /// What the residual stream after the layer is divided by.
+    pub residual: f64,
+    /// Where it is bootstrapped.
+    pub refreshes: LayerRefreshes,
+    /// Level of the cached keys and values.
+    pub cache_level: Level,
+}
+
+/// Everything the decoder computes apart from its weights.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct DecoderPlan {
+    /// What the embeddings are divided by.
+    pub embedding: f64,
+    /// Level at which embeddings are encrypted.
+    pub input_level: Level,
+    /// The layers.
+    pub layers: Vec<LayerFunctions>,
+    /// Norm before the output head.
+    pub final_norm: InverseSquareRoot,
+}
+
+/// Levels a norm takes: mask, square, polynomial, product.
+fn norm_levels(norm: &InverseSquareRoot) -> usize {
+    3 + norm.levels()
+}
+
+impl DecoderPlan {
+    /// Plan for a model of shape `config` under bootstraps of `bootstrap`.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when the ranges belong to another model, a function cannot be approximated, or a stretch between
+    /// two bootstraps needs more levels than one gives.
+    pub fn new(
+        config: &LlamaConfig,
+        ranges: &DecoderRanges,
+        accuracy: Accuracy,
+        bootstrap: BootstrapSummary,
+    ) -> Result<Self> {
+        ranges.check(config.num_hidden_layers, config.num_attention_heads, config.head_dim)?;
+        let layers = ranges
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(index, layer)| LayerFunctions::new(config, index, layer, accuracy, bootstrap))
+            .collect::<Result<_>>()?;
+        let final_norm = norm(ranges.final_norm, config.rms_norm_eps, accuracy.final_norm)?;
+        let room = bootstrap.output_level.0.saturating_sub(bootstrap.minimum_input_level.0);
+        let needed = norm_levels(&final_norm);
+        if needed > bootstrap.output_level.0 {
+            return Err(too_deep("final norm", needed, room));
+        }
+        Ok(Self { embedding: ranges.embedding, input_level: bootstrap.output_level, layers, final_norm })
+    }
+
+    /// Bootstraps of one whole decode step.
+    #[must_use]
+    pub fn bootstraps_per_token(&self) -> usize {
+        5 * self.layers.len()
+    }
+}
+
+impl LayerFunctions {
+    fn new(
+        config: &LlamaConfig,
+        index: usize,
+        ranges: &LayerRanges,
+        accuracy: Accuracy,
+        bootstrap: BootstrapSummary,
+    ) -> Result<Self> {
+        let (top, bottom) = (bootstrap.output_level.0, bootstrap.minimum_input_level.0);
+        let site = |name: &str| format!("layer {index} {name}");
+        let input_norm = norm(ranges.input_norm, config.rms_norm_eps, accuracy.norm)?;
+        let post_norm = norm(ranges.post_norm, config.rms_norm_eps, accuracy.norm)?;
+        let gate_peak = silu(ranges.gate.high).abs().max(silu(ranges.gate.low).abs()).max(0.3);
+        let gate = fit_silu(ranges.gate, accuracy.silu, gate_peak)?;
+        // Product and RoPE (or the mask of the values) below the norm; scores and their mask below those.
+        let cache = norm_levels(&input_norm) + 2;
+        let stretches = [
+            ("norm, projections and scores", cache + 2),
+            ("norm and gate projections", norm_levels(&post_norm) + 2),
+            ("SiLU and down projection", gate.levels() + 3),
+        ];
+        for (name, levels) in stretches {
+            if levels + bottom > top {
+                return Err(too_deep(&site(name), levels, top - bottom));
+            }
+        }
+        let cache_level = Level(top - cache);
+        if cache_level.0 < bottom + 3 {
+            return Err(too_deep(
+                &site("norm, projections, values and one product"),
+                cache + 3,
+                top - bottom,
+            ));
+        }
+        let attention = AttentionFunctions::new(&site("softmax"), ranges, accuracy, bootstrap, cache_level)?;
+        let full = Refresh { level: bootstrap.output_level, iterations: 1 };
+        Ok(Self {
+            input_norm,
+            attention,
+            middle_residual: ranges.middle_residual,
+            post_norm,
+            refreshes: LayerRefreshes {
+                scores: full,
+                numerator: full,
+                middle_residual: full,
+                gate: Refresh { level: Level(bottom + gate.levels() + 3), iterations: 1 },
+                residual: full,
+            },
+            gate,
+            gate_peak,
+            up: ranges.up,
+            residual: ranges.residual,
+            cache_level,
+        })
+    }
+}
+
+impl AttentionFunctions {
+    fn new(
+        site: &str,
+        ranges: &LayerRanges,
+        accuracy: Accuracy,
+        bootstrap: BootstrapSummary,
+        cache_level: Level,
+    ) -> Result<Self> {
+        let (top, bottom) = (bootstrap.output_level.0, bootstrap.minimum_input_level.0);
+        // Offsets put the largest D of every head at 1; no score exceeds the logarithm of its D.
+        let heads = &ranges.heads;
+        let shifted = |bound: fn(&Interval) -> f64| {
+            heads.iter().map(move |head| bound(&head.scores) - head.log_denominator.high)
+        };
+        let scores = Interval::new(
+            shifted(|scores| scores.low).fold(f64::INFINITY, f64::min),
+            shifted(|scores| scores.high).fold(f64::NEG_INFINITY, f64::max),
+        )?;
+        let widths = heads.iter().map(|head| head.log_denominator.high - head.log_denominator.low);
+        let widest = widths.fold(1.0, f64::max);
+        let exponential = Exponential::fit_relative(scores, widest, accuracy.exponential)?;
+        // The denominators stand one level below exp; the numerator two below the cache. Factors wait for the
+        // numerator when that is lower, which costs one level.
+        let denominator = top
+            .checked_sub(exponential.levels() + 1)
+            .filter(|level| *level > bottom + 1)
+            .ok_or_else(|| too_deep(site, exponential.levels() + 3, top - bottom))?;
+        let numerator = cache_level.0.saturating_sub(2).min(denominator);
+        let before = if numerator >= denominator { denominator - bottom } else { denominator - bottom - 1 };
+        // After the refresh: the iterations, the output projection and its mask.
+        let after = top.saturating_sub(bottom + 2);
+        let low = (-widest).exp();
+        let fitted = RelaxedInverse::fit(low, accuracy.inverse, None)?;
+        let iterations = fitted.steps.len().max(2);
+        let inverse = if iterations <= before + after {
+            let before = before.min(iterations - 1);
+            RelaxedInverse::new(low, iterations, Some(before))?
+        } else {
+            // Too few levels for the whole interval: its lower end is given up, where the inverse then only
+            // underestimates.
+            let mut kept = low;
+            while RelaxedInverse::new(kept, before + after, None)?.worst_error > accuracy.inverse {
+                kept *= 1.25;
+                if kept > low * 1e3 {
+                    return Err(too_deep(site, iterations, before + after));
+                }
+            }
+            RelaxedInverse::new(kept, before + after, Some(before))?
+        };
+        let first = inverse.doubled_before.unwrap_or(0);
+        let (half, whole) = (inverse.gain(first), inverse.gain(inverse.steps.len()));
+        let largest = (-scores.high).exp();
+        let value_factors: Vec<f64> = heads.iter().map(|head| half / (largest * head.value)).collect();
+        let output_factors = value_factors.iter().map(|factor| whole / (2.0 * largest * factor)).collect();
+        Ok(Self {
+            softmax: DeferredSoftmax { exponential, inverse },
+            shifts: heads.iter().map(|head| head.shift.clone()).collect(),
+            offsets: heads.iter().map(|head| head.offset + head.log_denominator.high).collect(),
+            largest_denominator: largest,
+            value_factors,
+            output_factors,
+        })
+    }
+}
+
+/// 1/√ over the mean squares of `range`, ε included.
+fn norm(range: Interval, epsilon: f64, accuracy: f64) -> Result<InverseSquareRoot> {
+    InverseSquareRoot::polynomial(Interval::new(range.low + epsilon, range.high + epsilon)?, accuracy)
+}
+
+fn too_deep(site: &str, needed: usize, given: usize) -> Error {
+    Error::Plan {
+        why: format!("{site}: {needed} levels between two bootstraps, one gives {given}"),
+        remedy: "use parameters with more levels after a bootstrap, or allow a larger error".to_owned(),
+    }
+}
