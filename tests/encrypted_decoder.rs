@@ -1,12 +1,14 @@
-//! The encrypted decoder on the simulator against the exact f32 model.
+//! The encrypted decoder on the simulator against the exact f32 model, and a generation that is interrupted.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use cachemir::backend::clear::{ClearClient, ClearParameters, NoiseModel};
+use cachemir::backend::clear::{ClearClient, ClearEvaluator, ClearParameters, NoiseModel};
 use cachemir::contract::{BootstrapSummary, Level};
 use cachemir::llm::block_functions::ExactFunctions;
 use cachemir::llm::calibrate::calibrate;
 use cachemir::llm::calibration::CalibrationTargets;
+use cachemir::llm::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
 use cachemir::llm::client::GenerationClient;
 use cachemir::llm::decoder::Decoder;
 use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
@@ -19,77 +21,108 @@ use cachemir::llm::session::{GenerationRequest, Session};
 use cachemir::llm::texts::{PreparedModel, TextPart, built_in};
 use cachemir::llm::weights::Weights;
 
+const SLOTS: usize = 2048;
+const CONTEXT: usize = 64;
+/// "ROMEO:".
+const PROMPT: [u32; 6] = [51, 48, 46, 38, 48, 27];
+
 fn tiny() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny-shakespeare-llama")
 }
 
-/// Generates `count` tokens after `prompt` on the simulator and returns the worst logit error.
-fn generate(slots: usize, levels: usize, noise: Option<NoiseModel>, prompt: &[u32], count: usize) -> f32 {
-    let prepared = PreparedModel::read(&tiny()).unwrap();
-    let (model, config) = (&prepared.model, prepared.model.config());
-    let weights = Weights::open(&tiny(), config).unwrap();
-    let texts = |part| prepared.private_tokens(&built_in(part, false), 128, 0).unwrap();
-    let targets = CalibrationTargets { denominator_top: 2.5, ..CalibrationTargets::default() };
-    let (calibration, held_out) = (texts(TextPart::Calibration), texts(TextPart::HeldOut));
-    let table = calibrate(&prepared, &calibration, &held_out, &targets, &mut |_, _, _| {}).unwrap().table;
-    let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache).unwrap();
-    let summary =
-        BootstrapSummary { output_level: Level(levels + 3), minimum_input_level: Level(3), bound: 1.0 };
-    let mut parameters = ClearParameters::new(slots, levels + 3, 42).unwrap().with_bootstrapping(summary);
-    if let Some(noise) = noise {
-        parameters = parameters.with_noise(noise);
-    }
-    let context = 64;
-    let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), summary).unwrap();
-    for (index, layer) in plan.layers.iter().enumerate() {
-        let softmax = &layer.attention.softmax;
-        println!(
-            "layer {index}: norms of degree {} and {}, exp {} + {} squarings, 1/D over {:.1e} in {} iterations ({:?} first), SiLU {}, cache at {}",
-            layer.input_norm.start.degree(),
-            layer.post_norm.start.degree(),
-            softmax.exponential.root.degree(),
-            softmax.exponential.squarings,
-            softmax.inverse.low,
-            softmax.inverse.steps.len(),
-            softmax.inverse.doubled_before,
-            layer.gate.degree(),
-            layer.cache_level
-        );
-    }
-    let codec = HiddenCodec::new(config, &plan, slots, context).unwrap();
-    let decoder = Decoder::new(&weights, plan, slots, context).unwrap();
-    let keys = plan_keys(&decoder, &parameters.chain, summary).unwrap();
-    println!("{} rotation keys, {:?}", keys.request.rotations.len(), keys.operations);
-    assert_eq!(keys.operations.bootstraps, 10);
-    let client = GenerationClient::new(ClearClient::new(parameters), codec, model);
-    let evaluator = client.evaluation_keys(&keys.request).unwrap();
-    let mut state = decoder.new_state();
-    decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache).unwrap();
-    let server = GenerationServer::new(&decoder, evaluator, state);
-    let request = GenerationRequest {
+/// Thirteen levels between bootstraps, as the native parameters leave.
+fn summary() -> BootstrapSummary {
+    BootstrapSummary { output_level: Level(16), minimum_input_level: Level(3), bound: 1.0 }
+}
+
+fn parameters() -> ClearParameters {
+    ClearParameters::new(SLOTS, 16, 42).unwrap().with_bootstrapping(summary())
+}
+
+/// The tiny model, calibrated on the built-in texts, and its decoder.
+struct Fixture {
+    prepared: PreparedModel,
+    decoder: Decoder,
+}
+
+fn fixture() -> &'static Fixture {
+    static FIXTURE: OnceLock<Fixture> = OnceLock::new();
+    FIXTURE.get_or_init(|| {
+        let prepared = PreparedModel::read(&tiny()).unwrap();
+        let config = prepared.model.config();
+        let texts = |part| prepared.private_tokens(&built_in(part, false), 128, 0).unwrap();
+        let targets = CalibrationTargets { denominator_top: 2.5, ..CalibrationTargets::default() };
+        let (calibration, held_out) = (texts(TextPart::Calibration), texts(TextPart::HeldOut));
+        let table = calibrate(&prepared, &calibration, &held_out, &targets, &mut |_, _, _| {}).unwrap().table;
+        let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache).unwrap();
+        let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), summary()).unwrap();
+        for (index, layer) in plan.layers.iter().enumerate() {
+            let softmax = &layer.attention.softmax;
+            println!(
+                "layer {index}: norms of degree {} and {}, exp {} and {} squarings, 1/D over {:.1e} in {} iterations ({:?} first), SiLU {}, cache at {}",
+                layer.input_norm.start.degree(),
+                layer.post_norm.start.degree(),
+                softmax.exponential.root.degree(),
+                softmax.exponential.squarings,
+                softmax.inverse.low,
+                softmax.inverse.steps.len(),
+                softmax.inverse.doubled_before,
+                layer.gate.degree(),
+                layer.cache_level
+            );
+        }
+        let decoder = Decoder::new(&Weights::open(&tiny(), config).unwrap(), plan, SLOTS, CONTEXT).unwrap();
+        Fixture { prepared, decoder }
+    })
+}
+
+fn request(count: usize) -> GenerationRequest {
+    let prepared = &fixture().prepared;
+    GenerationRequest {
         prefix: prepared.frame.prefix.clone(),
-        prompt: prompt.to_vec(),
+        prompt: PROMPT.to_vec(),
         max_new_tokens: count,
         sampling: Sampling::greedy(),
-        eos: config.eos_token_ids.clone(),
-    };
-    request.check(context).unwrap();
-    let mut session = Session::new(client, server, request, Vec::new()).unwrap();
+        eos: prepared.model.config().eos_token_ids.clone(),
+    }
+}
+
+/// Client of `parameters` and an evaluator with the planned keys only.
+fn parties(parameters: ClearParameters) -> (GenerationClient<'static, ClearClient>, ClearEvaluator) {
+    let Fixture { prepared, decoder } = fixture();
+    let codec = HiddenCodec::new(prepared.model.config(), decoder.plan(), SLOTS, CONTEXT).unwrap();
+    let keys = plan_keys(decoder, &parameters.chain, summary()).unwrap();
+    assert_eq!(keys.operations.bootstraps, 10, "five bootstraps a layer");
+    let client = GenerationClient::new(ClearClient::new(parameters), codec, &prepared.model);
+    let evaluator = client.evaluation_keys(&keys.request).unwrap();
+    (client, evaluator)
+}
+
+fn session(parameters: ClearParameters, count: usize) -> Session<'static, ClearClient> {
+    let Fixture { prepared, decoder } = fixture();
+    let (client, evaluator) = parties(parameters);
+    let mut state = decoder.new_state();
+    decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache).unwrap();
+    let server = GenerationServer::new(decoder, evaluator, state);
+    Session::new(client, server, request(count), Vec::new()).unwrap()
+}
+
+/// Generates `count` tokens, requires those of the exact model wherever its gap exceeds twice the error, and returns the
+/// worst logit error.
+fn compare(parameters: ClearParameters, count: usize) -> f32 {
+    let prepared = &fixture().prepared;
+    let mut session = session(parameters, count);
     let mut cache = prepared.prefix_cache.clone();
-    let mut pending = prompt.to_vec();
+    let mut pending = PROMPT.to_vec();
     let mut worst: f32 = 0.0;
     while let Some(step) = session.next_token(&mut |_, _| {}).unwrap() {
-        let hidden = model.forward(&pending, &mut cache, &mut ExactFunctions).unwrap();
-        let logits = model.logits(&hidden);
+        let hidden = prepared.model.forward(&pending, &mut cache, &mut ExactFunctions).unwrap();
+        let logits = prepared.model.logits(&hidden);
         let exact = logits.row(logits.nrows() - 1).to_vec();
         let error = step.logits.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         let want = Sampling::greedy().pick(&exact, 0).unwrap();
         let gap = exact[want as usize] - exact[step.token as usize];
-        println!(
-            "token {} (exact {want}), logit error {error:.4}, {:.1} s",
-            step.token,
-            step.elapsed.as_secs_f64()
-        );
+        println!("token {} (exact {want}), logit error {error:.4}", step.token);
         assert!(step.token == want || gap <= 2.0 * error, "{} instead of {want}, gap {gap}", step.token);
         worst = worst.max(error);
         pending = vec![step.token];
@@ -99,7 +132,7 @@ fn generate(slots: usize, levels: usize, noise: Option<NoiseModel>, prompt: &[u3
 
 #[test]
 fn the_tokens_of_the_tiny_model_are_those_of_the_exact_one() {
-    let worst = generate(2048, 13, None, &[51, 48, 46, 38, 48, 27], 6);
+    let worst = compare(parameters(), 6);
     assert!(worst <= 0.05, "worst logit error {worst}");
 }
 
@@ -113,6 +146,63 @@ fn bootstrap_noise_of_seventeen_bits_keeps_the_tokens() {
         bootstrap_relative: 0.0,
         bootstrap_absolute: 2f64.powi(-17),
     };
-    let worst = generate(2048, 13, Some(noise), &[51, 48, 46, 38, 48, 27], 4);
+    let worst = compare(parameters().with_noise(noise), 3);
     assert!(worst <= 0.5, "worst logit error {worst}");
+}
+
+#[test]
+fn an_interrupted_generation_goes_on_with_the_same_tokens() {
+    let Fixture { prepared, decoder } = fixture();
+    let folder = tempfile::tempdir().unwrap();
+    let mut whole = session(parameters(), 3);
+    let mut header = CheckpointHeader {
+        scheme: "clear".to_owned(),
+        plan: plan_digest(decoder).unwrap(),
+        context: CONTEXT,
+        request: request(3),
+        generated: Vec::new(),
+    };
+    assert!(read_checkpoint(folder.path()).unwrap().is_none());
+    whole.next_token(&mut |_, _| {}).unwrap();
+    header.generated = whole.generated().to_vec();
+    write_checkpoint(folder.path(), whole.server().evaluator(), &header, whole.server().state()).unwrap();
+    while whole.next_token(&mut |_, _| {}).unwrap().is_some() {}
+
+    let (saved, caches) = read_checkpoint(folder.path()).unwrap().unwrap();
+    saved.require(&header).unwrap();
+    let other =
+        CheckpointHeader { request: GenerationRequest { prompt: vec![5], ..request(3) }, ..header.clone() };
+    assert!(saved.require(&other).unwrap_err().to_string().contains("prompt"));
+    let (client, evaluator) = parties(parameters());
+    let state = decoder.state_from_bytes(&evaluator, &caches).unwrap();
+    assert_eq!(state.position(), prepared.frame.prefix.len() + PROMPT.len());
+    let server = GenerationServer::new(decoder, evaluator, state);
+    let mut resumed = Session::new(client, server, request(3), saved.generated).unwrap();
+    while resumed.next_token(&mut |_, _| {}).unwrap().is_some() {}
+    assert_eq!(resumed.generated(), whole.generated());
+
+    // A byte that changed, and a file that was cut off.
+    let path = folder.path().join(cachemir::llm::checkpoint::CHECKPOINT_FILE);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[1000] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(read_checkpoint(folder.path()).unwrap_err().to_string().contains("checksum"));
+    std::fs::write(&path, &bytes[..20]).unwrap();
+    assert!(read_checkpoint(folder.path()).is_err());
+}
+
+#[test]
+fn requests_that_do_not_fit_are_refused_with_their_numbers() {
+    let error = request(60).check(CONTEXT).unwrap_err().to_string();
+    assert!(error.contains("60 new tokens") && error.contains("64"), "{error}");
+    assert!(GenerationRequest { prompt: Vec::new(), ..request(1) }.check(CONTEXT).is_err());
+    let config = fixture().prepared.model.config();
+    let shallow = BootstrapSummary { output_level: Level(9), ..summary() };
+    let ranges = DecoderRanges {
+        embedding: 1.0,
+        layers: Vec::new(),
+        final_norm: cachemir::circuits::approximation::Interval::new(0.1, 1.0).unwrap(),
+    };
+    let error = DecoderPlan::new(config, &ranges, Accuracy::default(), shallow).unwrap_err().to_string();
+    assert!(error.contains("0 layers"), "{error}");
 }
