@@ -1,5 +1,11 @@
 //! The encrypted decoder on the simulator against the exact f32 model, and a generation that is interrupted.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests state what must hold; a failure to get there is a failure"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
