@@ -5,9 +5,11 @@
 //! ModRaise always raises to all of them; the result is lowered at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
+use super::circuit::EncodedTransforms;
 use super::{BootstrapCircuit, BootstrapParameters, ModRaise};
-use crate::ckks::{Ciphertext, CkksClient, CkksEvaluator, Parameters};
+use crate::ckks::{Ciphertext, CkksClient, CkksEvaluator, Parameters, Plaintext};
 use crate::contract::{
     BootstrapRequest, BootstrapSummary, CiphertextInfo, Complex64, Error, Evaluator, KeyRequest, Level,
     Result,
@@ -22,7 +24,23 @@ const SECOND_ITERATION_BITS: u32 = 12;
 pub struct Bootstrapper {
     parameters: BootstrapParameters,
     mod_raise: ModRaise,
-    circuits: BTreeMap<usize, BootstrapCircuit>,
+    circuits: BTreeMap<usize, Prepared>,
+}
+
+/// The circuit of one slot count; its diagonals are encoded at the first bootstrap and kept.
+struct Prepared {
+    circuit: BootstrapCircuit,
+    encoded: OnceLock<EncodedTransforms<Plaintext>>,
+}
+
+impl Prepared {
+    fn encoded(&self, evaluator: &CkksEvaluator) -> Result<&EncodedTransforms<Plaintext>> {
+        if self.encoded.get().is_none() {
+            // Two threads that meet here encode twice; one result is kept.
+            let _lost = self.encoded.set(self.circuit.encode(evaluator)?);
+        }
+        self.encoded.get().ok_or_else(|| Error::Internal("no encoded transforms".to_owned()))
+    }
 }
 
 impl Bootstrapper {
@@ -38,7 +56,10 @@ impl Bootstrapper {
         parameters.check()?;
         let circuits = slots
             .iter()
-            .map(|slots| Ok((*slots, BootstrapCircuit::new(parameters, *slots)?)))
+            .map(|slots| {
+                let circuit = BootstrapCircuit::new(parameters, *slots)?;
+                Ok((*slots, Prepared { circuit, encoded: OnceLock::new() }))
+            })
             .collect::<Result<BTreeMap<_, _>>>()?;
         Ok(Self {
             parameters: parameters.clone(),
@@ -81,11 +102,7 @@ impl Bootstrapper {
         &self.mod_raise
     }
 
-    /// The circuit for data of period `slots`.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for a slot count without keys.
-    pub fn circuit(&self, slots: usize) -> Result<&BootstrapCircuit> {
+    fn prepared(&self, slots: usize) -> Result<&Prepared> {
         self.circuits.get(&slots).ok_or_else(|| Error::Unsupported {
             backend: "native",
             operation: format!("bootstrap {slots} slots without their keys"),
@@ -108,7 +125,7 @@ impl Bootstrapper {
         request: BootstrapRequest,
     ) -> Result<Ciphertext> {
         let summary = self.summary();
-        let circuit = self.circuit(request.slots)?;
+        let prepared = self.prepared(request.slots)?;
         if a.level() < summary.minimum_input_level {
             return Err(Error::LevelTooLow {
                 operation: "bootstrap",
@@ -135,11 +152,11 @@ impl Bootstrapper {
                 max: highest,
             });
         }
-        let once = self.once(evaluator, circuit, a)?;
+        let once = self.once(evaluator, prepared, a)?;
         if request.iterations == 1 {
             return evaluator.lower(&once, request.level);
         }
-        let corrected = self.corrected(evaluator, circuit, a, &once)?;
+        let corrected = self.corrected(evaluator, prepared, a, &once)?;
         // 2^k·value at the output level; the factor goes with a rescale to the canonical scale.
         let below = highest;
         let chain = evaluator.chain();
@@ -157,27 +174,23 @@ impl Bootstrapper {
     /// # Errors
     /// Those of [`Self::bootstrap`].
     pub fn raised(&self, evaluator: &CkksEvaluator, a: &Ciphertext, slots: usize) -> Result<Ciphertext> {
-        let circuit = self.circuit(slots)?;
-        let bottom = circuit.to_coefficients(evaluator, a)?;
-        self.mod_raise.raise(&bottom, circuit.raised_scale(evaluator)?)
+        let prepared = self.prepared(slots)?;
+        let encoded = prepared.encoded(evaluator)?;
+        let bottom = prepared.circuit.to_coefficients(evaluator, encoded, a)?;
+        self.mod_raise.raise(&bottom, prepared.circuit.raised_scale(evaluator)?)
     }
 
-    fn once(
-        &self,
-        evaluator: &CkksEvaluator,
-        circuit: &BootstrapCircuit,
-        a: &Ciphertext,
-    ) -> Result<Ciphertext> {
-        let raised = self.raised(evaluator, a, circuit.slots())?;
+    fn once(&self, evaluator: &CkksEvaluator, prepared: &Prepared, a: &Ciphertext) -> Result<Ciphertext> {
+        let raised = self.raised(evaluator, a, prepared.circuit.slots())?;
         let scale = evaluator.chain().canonical_scale(self.summary().output_level)?;
-        circuit.from_coefficients(evaluator, &raised, scale)
+        prepared.circuit.from_coefficients(evaluator, prepared.encoded(evaluator)?, &raised, scale)
     }
 
     /// 2^k·once + bootstrap(2^k·(a − once)) at the output level.
     fn corrected(
         &self,
         evaluator: &CkksEvaluator,
-        circuit: &BootstrapCircuit,
+        prepared: &Prepared,
         a: &Ciphertext,
         once: &Ciphertext,
     ) -> Result<Ciphertext> {
@@ -186,6 +199,6 @@ impl Bootstrapper {
         let bottom = self.summary().minimum_input_level;
         let wanted = evaluator.lower(&evaluator.mul_integer(a, 1 << SECOND_ITERATION_BITS)?, bottom)?;
         let error = evaluator.sub(&wanted, &evaluator.lower(&magnified, bottom)?)?;
-        evaluator.add(&magnified, &self.once(evaluator, circuit, &error)?)
+        evaluator.add(&magnified, &self.once(evaluator, prepared, &error)?)
     }
 }

@@ -5,8 +5,8 @@
 //! 3. [`BootstrapCircuit::from_coefficients`]: sum over the copies of sparse slots, CoeffsToSlots, EvalMod.
 
 use super::{BootstrapParameters, EvalMod};
-use crate::circuits::{DftDirection, HomomorphicDft};
-use crate::contract::{CiphertextInfo, Complex64, Evaluator, KeyRequest, Level, Result, Scale};
+use crate::circuits::{DftDirection, EncodedDft, HomomorphicDft};
+use crate::contract::{Complex64, Evaluator, KeyRequest, Level, Result, Scale};
 
 /// Everything a bootstrap of one slot count needs, in the clear.
 #[derive(Clone, Debug)]
@@ -17,6 +17,13 @@ pub struct BootstrapCircuit {
     slots: usize,
     message_ratio: f64,
     interval: f64,
+}
+
+/// Both transforms with their diagonals encoded for one evaluator: 1.8 GB under `n16` at full slots, and a fifth of the time
+/// of a bootstrap saved each time.
+pub struct EncodedTransforms<P> {
+    slots_to_coeffs: EncodedDft<P>,
+    coeffs_to_slots: EncodedDft<P>,
 }
 
 impl BootstrapCircuit {
@@ -81,15 +88,43 @@ impl BootstrapCircuit {
         request
     }
 
-    /// SlotsToCoeffs of `x` (period n, any scale near the canonical one, level at least 3 under `n16`), at level 0; a value
-    /// of 1 becomes q0/M. Cost: at few limbs; see [`HomomorphicDft::apply`].
+    /// Encodes the diagonals of both transforms.
     ///
     /// # Errors
-    /// [`crate::Error::LevelExhausted`], [`crate::Error::RotationKey`].
-    pub fn to_coefficients<E: Evaluator>(&self, evaluator: &E, x: &E::Ciphertext) -> Result<E::Ciphertext> {
-        x.level().minus(self.slots_to_coeffs.levels(), "bootstrap")?;
-        let x = evaluator.drop_level(x, Level(self.slots_to_coeffs.levels()))?;
-        self.slots_to_coeffs.apply(evaluator, &x, self.bottom_scale(evaluator)?)
+    /// [`crate::Error::LevelExhausted`] on a chain that is too short; errors of the encoder.
+    pub fn encode<E: Evaluator>(&self, evaluator: &E) -> Result<EncodedTransforms<E::Plaintext>> {
+        let chain = evaluator.chain();
+        let (input, top) = (Level(self.slots_to_coeffs.levels()), chain.max_level());
+        let below = top.minus(self.coeffs_to_slots.levels(), "CoeffsToSlots")?;
+        Ok(EncodedTransforms {
+            slots_to_coeffs: self.slots_to_coeffs.encode(
+                evaluator,
+                input,
+                chain.canonical_scale(input)?,
+                self.bottom_scale(evaluator)?,
+            )?,
+            coeffs_to_slots: self.coeffs_to_slots.encode(
+                evaluator,
+                top,
+                self.raised_scale(evaluator)?,
+                chain.canonical_scale(below)?,
+            )?,
+        })
+    }
+
+    /// SlotsToCoeffs of `x` (period n, canonical scale, level at least 3 under `n16`), at level 0; a value of 1 becomes q0/M.
+    /// Cost: a [`Evaluator::lower`] unless at level 3, then key switches at few limbs.
+    ///
+    /// # Errors
+    /// [`crate::Error::LevelTooLow`], [`crate::Error::RotationKey`].
+    pub fn to_coefficients<E: Evaluator>(
+        &self,
+        evaluator: &E,
+        encoded: &EncodedTransforms<E::Plaintext>,
+        x: &E::Ciphertext,
+    ) -> Result<E::Ciphertext> {
+        let x = evaluator.lower(x, Level(self.slots_to_coeffs.levels()))?;
+        evaluator.rescale(&encoded.slots_to_coeffs.apply_unrescaled(evaluator, &x)?)
     }
 
     /// Scale of the values at level 0: q0/M.
@@ -117,6 +152,7 @@ impl BootstrapCircuit {
     pub fn from_coefficients<E: Evaluator>(
         &self,
         evaluator: &E,
+        encoded: &EncodedTransforms<E::Plaintext>,
         raised: &E::Ciphertext,
         scale: Scale,
     ) -> Result<E::Ciphertext> {
@@ -125,10 +161,8 @@ impl BootstrapCircuit {
             let rotated = evaluator.rotate(&x, i64::try_from(step).unwrap_or(0))?;
             x = evaluator.add(&x, &rotated)?;
         }
-        let below = x.level().minus(self.coeffs_to_slots.levels(), "CoeffsToSlots")?;
-        let wanted = evaluator.chain().canonical_scale(below)?;
         // The conjugate is taken before the last rescale, where its noise is divided away.
-        let y = self.coeffs_to_slots.apply_unrescaled(evaluator, &x, wanted)?;
+        let y = encoded.coeffs_to_slots.apply_unrescaled(evaluator, &x)?;
         let conjugate = evaluator.conjugate(&y)?;
         let real = evaluator.rescale(&evaluator.add(&y, &conjugate)?)?;
         let imaginary = evaluator.rescale(&evaluator.mul_by_i(&evaluator.sub(&conjugate, &y)?)?)?;
@@ -154,7 +188,7 @@ impl BootstrapCircuit {
 mod tests {
     use super::*;
     use crate::backend::clear::{ClearCiphertext, ClearClient, ClearParameters};
-    use crate::contract::{Client, CountingEvaluator, LevelChain};
+    use crate::contract::{CiphertextInfo, Client, CountingEvaluator, LevelChain};
 
     /// The chain of the native backend under these parameters.
     fn clear_chain(parameters: &BootstrapParameters) -> LevelChain {
@@ -196,7 +230,12 @@ mod tests {
             .zip(slots_of(&integers))
             .map(|(v, i)| (v / circuit.message_ratio + i) * factor)
             .collect();
-        client.encrypt(&values, top).unwrap()
+        // Relabelled with the scale of a raised ciphertext; its values do not change.
+        let evaluator = client.dry_run();
+        let wanted = circuit.raised_scale(&evaluator).unwrap();
+        let plain = client.encrypt(&values, top).unwrap();
+        let ratio = Scale(wanted.0 / plain.scale().0);
+        evaluator.mul_constant(&plain, Complex64::ONE, ratio).unwrap()
     }
 
     #[test]
@@ -216,12 +255,13 @@ mod tests {
                 })
                 .collect();
             let input = client.encrypt(&values, Level(3)).unwrap();
-            let bottom = circuit.to_coefficients(&counting, &input).unwrap();
+            let encoded = circuit.encode(&counting).unwrap();
+            let bottom = circuit.to_coefficients(&counting, &encoded, &input).unwrap();
             assert_eq!(bottom.level(), Level(0));
             let raised = raise(&client, &circuit, &bottom, &parameters, top);
             let output = Level(parameters.output_level());
             let scale = counting.chain().canonical_scale(output).unwrap();
-            let result = circuit.from_coefficients(&counting, &raised, scale).unwrap();
+            let result = circuit.from_coefficients(&counting, &encoded, &raised, scale).unwrap();
             assert_eq!(result.level(), output);
             assert!(result.scale().agrees_with(scale));
             for (s, (value, wanted)) in client.decrypt(&result).unwrap().iter().zip(&values).enumerate() {

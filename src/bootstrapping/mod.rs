@@ -11,7 +11,7 @@ mod overflow;
 mod parameters;
 
 pub use bootstrapper::Bootstrapper;
-pub use circuit::BootstrapCircuit;
+pub use circuit::{BootstrapCircuit, EncodedTransforms};
 pub use eval_mod::EvalMod;
 pub use mod_raise::ModRaise;
 pub use overflow::{expected_at_least, integer_parts};

@@ -16,9 +16,9 @@ use crate::contract::{
     Result, Scale, normalize_step,
 };
 
-/// Cost of a hoisted baby step relative to a giant step (native, N = 2^16: an inner product with a key against a whole key
-/// switch).
-const BABY_COST: f64 = 0.35;
+/// Weight of a hoisted baby step relative to a giant step, in time (an inner product with a key against a whole key switch)
+/// and in memory (a key each).
+const BABY_COST: f64 = 0.6;
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,12 +151,109 @@ impl HomomorphicDft {
             if index > 0 {
                 x = evaluator.rescale(&x)?;
             }
-            let left = (self.factors.len() - index) as f64;
-            let next =
-                if left > 1.0 { x.scale().0 * (scale.0 / x.scale().0).powf(1.0 / left) } else { scale.0 };
+            let next = self.next_scale(index, x.scale(), scale).0;
             let modulus = evaluator.chain().rescale_modulus(x.level())?;
             let transform = factor.transform::<E::Plaintext>(self.slots, evaluator.slots());
             x = evaluator.linear_transform(&x, &transform, Scale(next * modulus / x.scale().0))?;
+        }
+        Ok(x)
+    }
+}
+
+/// A factored DFT whose diagonals are encoded, for one input level and scale: applied many times, encoded once.
+pub struct EncodedDft<P> {
+    factors: Vec<EncodedFactor<P>>,
+    level: Level,
+    scale: Scale,
+}
+
+struct EncodedFactor<P> {
+    /// (giant step, (baby step, diagonal)).
+    giants: Vec<(i64, Vec<(i64, P)>)>,
+    scale: Scale,
+}
+
+impl HomomorphicDft {
+    /// The transform encoded for inputs at `level` and `scale` with results at `result`. One encoding a diagonal, of as many
+    /// limbs as its level has.
+    ///
+    /// # Errors
+    /// [`Error::LevelExhausted`], errors of the encoder.
+    pub fn encode<E: Evaluator>(
+        &self,
+        evaluator: &E,
+        level: Level,
+        scale: Scale,
+        result: Scale,
+    ) -> Result<EncodedDft<E::Plaintext>> {
+        level.minus(self.levels(), "homomorphic DFT")?;
+        let mut factors = Vec::with_capacity(self.factors.len());
+        let mut current = scale;
+        for (index, factor) in self.factors.iter().enumerate() {
+            let at = level.minus(index, "homomorphic DFT")?;
+            let next = self.next_scale(index, current, result);
+            let diagonal_scale = Scale(next.0 * evaluator.chain().rescale_modulus(at)? / current.0);
+            let encode = |diagonal: Diagonal<'_, E::Plaintext>| match diagonal {
+                Diagonal::Encoded(plaintext) => Ok(plaintext.clone()),
+                Diagonal::Lazy(values) => evaluator.encode(&values(), at, diagonal_scale),
+            };
+            let giants = factor
+                .transform::<E::Plaintext>(self.slots, evaluator.slots())
+                .giants
+                .into_iter()
+                .map(|giant| {
+                    let babies = giant
+                        .babies
+                        .into_iter()
+                        .map(|(step, diagonal)| Ok((step, encode(diagonal)?)))
+                        .collect::<Result<Vec<_>>>()?;
+                    Ok((giant.step, babies))
+                })
+                .collect::<Result<Vec<_>>>()?;
+            factors.push(EncodedFactor { giants, scale: diagonal_scale });
+            current = next;
+        }
+        Ok(EncodedDft { factors, level, scale })
+    }
+
+    /// Scale after level `index`: the quotient of what is left, spread evenly over the levels that are left.
+    fn next_scale(&self, index: usize, current: Scale, result: Scale) -> Scale {
+        let left = self.factors.len().saturating_sub(index);
+        if left <= 1 { result } else { Scale(current.0 * (result.0 / current.0).powf(1.0 / left as f64)) }
+    }
+}
+
+impl<P> EncodedDft<P> {
+    /// [`HomomorphicDft::apply_unrescaled`] of an input at the level and scale it was encoded for.
+    ///
+    /// # Errors
+    /// [`Error::LevelMismatch`], [`Error::ScaleMismatch`], [`Error::RotationKey`].
+    pub fn apply_unrescaled<E: Evaluator<Plaintext = P>>(
+        &self,
+        evaluator: &E,
+        x: &E::Ciphertext,
+    ) -> Result<E::Ciphertext> {
+        let operation = "encoded homomorphic DFT";
+        if x.level() != self.level {
+            return Err(Error::LevelMismatch { operation, left: x.level(), right: self.level });
+        }
+        if !x.scale().agrees_with(self.scale) {
+            return Err(Error::ScaleMismatch { operation, left: x.scale(), right: self.scale });
+        }
+        let mut x = x.clone();
+        for (index, factor) in self.factors.iter().enumerate() {
+            if index > 0 {
+                x = evaluator.rescale(&x)?;
+            }
+            let giants = factor
+                .giants
+                .iter()
+                .map(|(step, babies)| GiantStep {
+                    step: *step,
+                    babies: babies.iter().map(|(baby, p)| (*baby, Diagonal::Encoded(p))).collect(),
+                })
+                .collect();
+            x = evaluator.linear_transform(&x, &LinearTransform { giants }, factor.scale)?;
         }
         Ok(x)
     }

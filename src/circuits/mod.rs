@@ -16,7 +16,7 @@ mod polynomial_coefficient;
 mod polynomial_plan;
 
 pub use chebyshev::ChebyshevSeries;
-pub use homomorphic_dft::{DftDirection, HomomorphicDft};
+pub use homomorphic_dft::{DftDirection, EncodedDft, HomomorphicDft};
 pub use polynomial::{evaluate_series, evaluate_with_basis};
 pub use polynomial_basis::ChebyshevBasis;
 pub use polynomial_coefficient::Coefficient;
