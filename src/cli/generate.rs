@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use anyhow::Context;
 use cachemir::backend::clear::{ClearClient, ClearParameters};
-use cachemir::contract::{BootstrapSummary, Client, Level, LevelChain};
+use cachemir::backend::native::NativeClient;
+use cachemir::bootstrapping::BootstrapParameters;
+use cachemir::contract::{BootstrapSummary, Client, KeyRequest, Level, LevelChain};
 use cachemir::llm::block_functions::ExactFunctions;
 use cachemir::llm::calibrate::calibrate;
 use cachemir::llm::calibration::{CALIBRATION_FILE, CalibrationTable, CalibrationTargets};
@@ -25,8 +27,11 @@ use cachemir::llm::weights::Weights;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::machine::peak_memory_bytes;
+use super::machine::{available_memory_bytes, peak_memory_bytes};
 use super::report::Report;
+
+/// Rough memory of a decode step beside the keys: ciphertexts, diagonals and plaintexts in flight.
+const WORKING_BYTES_PER_SLOT: u64 = 60_000;
 
 /// Which implementation computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -121,12 +126,14 @@ struct Verification {
     mode: &'static str,
 }
 
-/// A scheme as the generation needs to know it before there are keys.
+/// A scheme as the generation needs to know it before there are evaluation keys.
 struct Scheme {
     name: &'static str,
     chain: LevelChain,
     bootstrap: BootstrapSummary,
     slots: usize,
+    /// log2 of the probability that one bootstrap fails.
+    log2_failure: Option<f64>,
 }
 
 impl Generate {
@@ -149,11 +156,40 @@ impl Generate {
                 let bootstrap =
                     BootstrapSummary { output_level: Level(13), minimum_input_level: Level(0), bound: 1.0 };
                 let parameters = ClearParameters::new(slots, 13, 42)?.with_bootstrapping(bootstrap);
-                let scheme = Scheme { name: "clear", chain: parameters.chain.clone(), bootstrap, slots };
-                self.generate(&directory, scheme, || Ok(ClearClient::new(parameters)))
+                let scheme = Scheme {
+                    name: "clear",
+                    chain: parameters.chain.clone(),
+                    bootstrap,
+                    slots,
+                    log2_failure: None,
+                };
+                self.generate(&directory, scheme, ClearClient::new(parameters), |_, _| Ok(0))
             }
-            Backend::Native | Backend::Openfhe => {
-                anyhow::bail!("backend {:?} does not generate yet: use --backend clear", self.backend)
+            Backend::Native => {
+                let bootstrapping = match self.preset {
+                    Preset::Test => BootstrapParameters::test(12, 13),
+                    Preset::N16 => BootstrapParameters::n16(),
+                };
+                let bootstrap = BootstrapSummary {
+                    output_level: Level(bootstrapping.output_level()),
+                    minimum_input_level: Level(bootstrapping.minimum_input_level()),
+                    bound: bootstrapping.bound.min(1.0),
+                };
+                let log2_failure = Some(bootstrapping.log2_failure());
+                let client = NativeClient::with_bootstrapping(bootstrapping, None)?;
+                let scheme = Scheme {
+                    name: "native",
+                    chain: client.ckks().parameters().chain().clone(),
+                    bootstrap,
+                    slots: client.slots(),
+                    log2_failure,
+                };
+                self.generate(&directory, scheme, client, |client, request| {
+                    Ok(client.predicted_key_bytes(request)?)
+                })
+            }
+            Backend::Openfhe => {
+                anyhow::bail!("backend openfhe does not generate yet: use --backend native or clear")
             }
         }
     }
@@ -162,7 +198,8 @@ impl Generate {
         &self,
         directory: &Path,
         scheme: Scheme,
-        make_client: impl FnOnce() -> anyhow::Result<K>,
+        client: K,
+        key_bytes: impl FnOnce(&K, &KeyRequest) -> anyhow::Result<u64>,
     ) -> anyhow::Result<()> {
         // Everything that can be refused is refused before keys are made.
         let prepared = PreparedModel::read(directory)?;
@@ -184,6 +221,10 @@ impl Generate {
             request: request.clone(),
             generated: Vec::new(),
         };
+        anyhow::ensure!(
+            self.checkpoint.is_none() || self.backend == Backend::Clear,
+            "--checkpoint cannot resume an encrypted run yet, its secret key is not stored: leave the flag out"
+        );
         let saved = match &self.checkpoint {
             Some(directory) => read_checkpoint(directory)?,
             None => None,
@@ -192,12 +233,21 @@ impl Generate {
             saved.require(&header)?;
         }
         let keys = plan_keys(&decoder, &scheme.chain, scheme.bootstrap)?;
+        let key_bytes = key_bytes(&client, &keys.request)?;
+        let needed_bytes = key_bytes + key_bytes / 8 + WORKING_BYTES_PER_SLOT * scheme.slots as u64;
+        if let Some(available_bytes) = available_memory_bytes()
+            && available_bytes < needed_bytes
+        {
+            let operation = "generate";
+            return Err(cachemir::Error::Memory { operation, needed_bytes, available_bytes }.into());
+        }
         eprintln!(
-            "{}: {} slots, {} layers, {bootstraps_per_token} bootstraps a token, {} rotation keys{}",
+            "{}: {} slots, {} layers, {bootstraps_per_token} bootstraps a token, {} rotation keys, about {:.1} GB of memory{}",
             scheme.name,
             scheme.slots,
             config.num_hidden_layers,
             keys.request.rotations.len(),
+            needed_bytes as f64 / 1e9,
             match (self.backend, self.preset) {
                 (Backend::Clear, _) => "; the simulator encrypts NOTHING",
                 (_, Preset::Test) => "; the test preset has NO security",
@@ -206,7 +256,7 @@ impl Generate {
         );
 
         let start = Instant::now();
-        let client = GenerationClient::new(make_client()?, codec, &prepared.model);
+        let client = GenerationClient::new(client, codec, &prepared.model);
         let evaluator = client.evaluation_keys(&keys.request)?;
         let key_generation_s = start.elapsed().as_secs_f64();
         let state = match &saved {
@@ -222,7 +272,7 @@ impl Generate {
         };
         let server = GenerationServer::new(&decoder, evaluator, state);
         let mut session = Session::new(client, server, request.clone(), header.generated.clone())?;
-        let steps = self.stream(&mut session, &prepared, &mut header)?;
+        let (steps, bootstraps) = self.stream(&mut session, &prepared, &mut header)?;
 
         let token_ids: Vec<u32> = session.generated().to_vec();
         let seconds: Vec<f64> = steps.iter().map(|step| step.elapsed.as_secs_f64()).collect();
@@ -257,10 +307,10 @@ impl Generate {
                 key_generation_s,
                 bootstraps_per_token,
                 rotation_keys: keys.request.rotations.len(),
-                key_bytes: None,
+                key_bytes: (key_bytes > 0).then_some(key_bytes),
                 peak_bytes: peak_memory_bytes(),
                 precision_min_bits: None,
-                log2_failure_run: None,
+                log2_failure_run: scheme.log2_failure.map(|bits| bits + (bootstraps.max(1) as f64).log2()),
                 verification,
             };
             let preset = if self.preset == Preset::Test { "test" } else { "n16" };
@@ -291,11 +341,11 @@ impl Generate {
         session: &mut Session<'_, K>,
         prepared: &PreparedModel,
         header: &mut CheckpointHeader,
-    ) -> anyhow::Result<Vec<GeneratedToken>> {
+    ) -> anyhow::Result<(Vec<GeneratedToken>, usize)> {
         let mut shown = prepared.tokenizer.decode(session.generated())?;
         print!("{}{shown}", self.prompt);
         std::io::stdout().flush()?;
-        let mut steps = Vec::new();
+        let (mut steps, mut bootstraps) = (Vec::new(), 0usize);
         let per_token = 5 * prepared.model.config().num_hidden_layers;
         // All but the last token of the prompt stop at the last layer's cache.
         let pending = session.pending_tokens();
@@ -318,6 +368,7 @@ impl Generate {
             })?;
             let Some(step) = step else { break };
             expected = per_token;
+            bootstraps += done;
             let text = prepared.tokenizer.decode(session.generated())?;
             print!("{}", text.strip_prefix(&shown).unwrap_or(&text));
             std::io::stdout().flush()?;
@@ -329,7 +380,7 @@ impl Generate {
             }
         }
         println!();
-        Ok(steps)
+        Ok((steps, bootstraps))
     }
 }
 
