@@ -95,11 +95,20 @@ impl Prime {
     }
 }
 
+/// Largest log2 of a ring degree; keeps the arithmetic on steps of 2N below 2^64.
+const MAX_LOG2_N: u32 = 17;
+
 /// `count` distinct primes ≡ 1 modulo 2N nearest to `target`, nearest first, leaving out those in `taken`.
 ///
 /// # Errors
 /// [`Error::Parameters`] when there are not enough of them between 2^10 and 2^50.
 pub fn primes_near(target: f64, log2_n: u32, count: usize, taken: &[u64]) -> Result<Vec<u64>> {
+    if log2_n > MAX_LOG2_N {
+        return Err(Error::Parameters {
+            what: format!("ring degree 2^{log2_n}"),
+            remedy: format!("use at most 2^{MAX_LOG2_N}"),
+        });
+    }
     let step = 2u64 << log2_n;
     let limit = 1u64 << MAX_PRIME_BITS;
     let not_enough = || Error::Parameters {
