@@ -2,7 +2,9 @@
 
 use clap::{Args, Subcommand};
 
+use super::bench_attention::Attention;
 use super::bench_bootstrap::BenchBootstrap;
+use super::bench_linear::Linear;
 use super::bench_ops::BenchOps;
 
 /// Flags of `bench`.
@@ -18,6 +20,10 @@ enum Subject {
     Ops(BenchOps),
     /// Time, precision, overflow, memory and security of a bootstrap.
     Bootstrap(BenchBootstrap),
+    /// Matrix products of a decoder block: this packing, plain diagonals, MOAI and THOR.
+    Linear(Linear),
+    /// One token's attention over an encrypted cache.
+    Attention(Attention),
 }
 
 impl Bench {
@@ -26,6 +32,8 @@ impl Bench {
         match self.subject {
             Subject::Ops(ops) => ops.run(),
             Subject::Bootstrap(bootstrap) => bootstrap.run(),
+            Subject::Linear(linear) => linear.run(),
+            Subject::Attention(attention) => attention.run(),
         }
     }
 }

@@ -52,7 +52,6 @@ pub fn available_memory_bytes() -> Option<u64> {
     meminfo("MemAvailable:")
 }
 
-#[allow(dead_code, reason = "used by the verbs that report memory")]
 /// Largest resident memory of this process so far, where the system tells.
 pub fn peak_memory_bytes() -> Option<u64> {
     kilobytes(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")

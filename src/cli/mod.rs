@@ -1,7 +1,9 @@
 //! One file per verb. The only place that prints, parses flags, or uses `anyhow`.
 
 mod bench;
+mod bench_attention;
 mod bench_bootstrap;
+mod bench_linear;
 mod bench_ops;
 mod calibrate;
 mod compare;

@@ -206,6 +206,32 @@ impl<C: Clone> KeyValueCache<C> {
         self.tokens += 1;
     }
 
+    /// A cache of public tokens only, encrypted by `encrypt(slots, level)`: how a client hands over a prefix that it computed
+    /// in the clear and wants to keep to itself.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when a token is encrypted already; those of `encrypt`.
+    pub fn encrypted<D>(
+        &self,
+        encrypt: impl Fn(&[Complex64], Level) -> Result<D>,
+    ) -> Result<KeyValueCache<D>> {
+        let convert = |stored: &Stored<C>, level| match stored {
+            Stored::Public(values) => Ok(Stored::Encrypted(encrypt(values, level)?)),
+            Stored::Encrypted(_) => Err(Error::Shape {
+                operation: "encrypt a KV cache",
+                what: format!("some of its {} tokens are encrypted already", self.tokens),
+                remedy: "encrypt the prefix before tokens are generated".to_owned(),
+            }),
+        };
+        let keys = self.keys.iter().map(|key| convert(key, self.layout.key_level)).collect::<Result<_>>()?;
+        let lanes = self
+            .lanes
+            .iter()
+            .map(|lanes| lanes.iter().map(|lane| convert(lane, self.layout.value_level)).collect())
+            .collect::<Result<_>>()?;
+        Ok(KeyValueCache { layout: self.layout, keys, lanes, tokens: self.tokens })
+    }
+
     /// That this cache was made for `layout`.
     ///
     /// # Errors

@@ -123,6 +123,13 @@ impl ProductGeometry {
         Self { split: Split::with_babies(self.plaintexts, babies), ..self }
     }
 
+    /// The same product without replication: one plaintext per block diagonal. What plain diagonals cost.
+    #[must_use]
+    pub fn without_replication(self) -> Self {
+        let plaintexts = self.input.ring();
+        Self { copies: 1, plaintexts, split: Split::cheapest(plaintexts), ..self }
+    }
+
     fn directed(input: VectorLayout, output: VectorLayout, direction: Direction) -> Option<Self> {
         let ring = input.ring();
         let room = match direction {

@@ -13,13 +13,16 @@ mod geometry;
 mod heads;
 mod layout;
 mod lm_head;
+mod moai;
 mod order;
 mod packed;
 mod product;
+mod product_choice;
 mod rope;
 mod scores;
 mod split;
 mod sums;
+mod thor;
 mod weights;
 
 pub use attention::{AttentionPlan, AttentionShape, CacheBounds, Grouping};
@@ -30,13 +33,16 @@ pub use geometry::{OutputForm, ProductCounts, ProductGeometry};
 pub use heads::HeadLayout;
 pub use layout::{OtherSlots, VectorLayout};
 pub use lm_head::LmHead;
+pub use moai::Moai;
 pub use order::Order;
 pub use packed::Packed;
 pub use product::{EncodedProduct, Prepared, Product};
+pub use product_choice::{SHAPE_NAMES, diagonal_product, mixed_radix_product, named_shape, padded_product};
 pub use rope::Rope;
 pub use scores::ScoreLayout;
 pub use split::Split;
 pub use sums::{shift_right, sum_landing, sum_rotations, sum_steps, sum_strided};
+pub use thor::Thor;
 pub use weights::{DenseWeights, FnWeights, ScaledInputs, Term, Weights};
 
 #[cfg(test)]

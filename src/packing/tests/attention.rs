@@ -13,20 +13,20 @@ use crate::packing::{
 };
 
 /// A block with random weights.
-struct Block {
+pub(super) struct Block {
     shape: BlockShape,
     query: Arc<dyn Weights>,
     key: Arc<dyn Weights>,
     value: Arc<dyn Weights>,
-    output: Arc<dyn Weights>,
-    up: Arc<dyn Weights>,
-    gate: Arc<dyn Weights>,
+    pub(super) output: Arc<dyn Weights>,
+    pub(super) up: Arc<dyn Weights>,
+    pub(super) gate: Arc<dyn Weights>,
     down: Arc<dyn Weights>,
     rope: Rope,
 }
 
 impl Block {
-    fn new(shape: BlockShape) -> Self {
+    pub(super) fn new(shape: BlockShape) -> Self {
         let AttentionShape { heads, kv_heads, head_dim } = shape.attention;
         let (hidden, wide) = (shape.hidden, shape.intermediate);
         Self {
@@ -76,13 +76,13 @@ impl Block {
 }
 
 /// q, k and v of one input, with k and v at the next place of the cache.
-fn project<E: Evaluator<Ciphertext = ClearCiphertext>>(
+pub(super) fn project<E: Evaluator>(
     evaluator: &E,
     plan: &BlockPlan,
     block: &Block,
-    x: &Packed<ClearCiphertext>,
-    cache: &KeyValueCache<ClearCiphertext>,
-) -> (Vec<Packed<ClearCiphertext>>, Packed<ClearCiphertext>, Packed<ClearCiphertext>) {
+    x: &Packed<E::Ciphertext>,
+    cache: &KeyValueCache<E::Ciphertext>,
+) -> (Vec<Packed<E::Ciphertext>>, Packed<E::Ciphertext>, Packed<E::Ciphertext>) {
     let (position, stored) = (cache.tokens(), plan.attention().stored());
     let x = plan.attention_input(x).unwrap();
     let queries = plan.query(&block.query).unwrap();
@@ -180,7 +180,13 @@ fn refresh(client: &ClearClient, x: &Packed<ClearCiphertext>) -> Packed<ClearCip
     Packed::new(client.encrypt(&client.decrypt(&x.ciphertext).unwrap(), Level(10)).unwrap(), x.layout)
 }
 
-fn shape(hidden: usize, intermediate: usize, heads: usize, kv_heads: usize, head_dim: usize) -> BlockShape {
+pub(super) fn shape(
+    hidden: usize,
+    intermediate: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+) -> BlockShape {
     BlockShape { hidden, intermediate, attention: AttentionShape { heads, kv_heads, head_dim } }
 }
 
@@ -342,4 +348,28 @@ fn full_caches_foreign_caches_and_late_positions_are_refused_with_their_numbers(
     let text =
         BlockPlan::new(64, shape(256, 512, 4, 4, 64), Grouping::Duplicated, bounds).unwrap_err().to_string();
     assert!(text.contains("64 slots") || text.contains("256 blocks"), "{text}");
+}
+
+/// q; k with v; o; up with gate; down, in this order of sums: duplicated heads first, then compact. SmolLM2: 11 and 32
+/// plaintexts per square and feed-forward product; compact q is two pairs of 4 and k with v one of 4.
+#[test]
+fn blocks_of_known_models_need_the_plaintexts_of_the_formulas() {
+    let bounds = CacheBounds { maximum_tokens: 512, key_level: Level(2), value_level: Level(2) };
+    for (name, duplicated, compact) in [
+        ("gpt2", 3 * 19 + 2 * 86, 3 * 19 + 2 * 86),
+        ("smollm2-135m", 3 * 11 + 2 * 32, 2 * 4 + 4 + 11 + 2 * 32),
+        ("llama-3-8b", 3 * 512 + 2 * 2048, 2 * 128 + 128 + 512 + 2 * 2048),
+    ] {
+        let shape = crate::packing::named_shape(name).unwrap();
+        for (grouping, plaintexts) in [(Grouping::Duplicated, duplicated), (Grouping::Compact, compact)] {
+            let plan = BlockPlan::new(32768, shape, grouping, bounds).unwrap();
+            let counts = plan.counts().unwrap();
+            assert_eq!(counts.plaintext_products, plaintexts, "{name} {grouping:?}: {plan:?}");
+        }
+    }
+    // Tokens per K ciphertext: 56 duplicated and 168 compact for SmolLM2 instead of the 32 of a padded dimension.
+    let shape = crate::packing::named_shape("smollm2-135m").unwrap();
+    let tokens =
+        |grouping| BlockPlan::new(32768, shape, grouping, bounds).unwrap().attention().stored().tokens();
+    assert_eq!((tokens(Grouping::Duplicated), tokens(Grouping::Compact)), (56, 168));
 }

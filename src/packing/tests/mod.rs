@@ -1,6 +1,7 @@
 //! Packings on the simulator against dense f64 linear algebra, and counted operations against the formulas.
 
 mod attention;
+mod baselines;
 mod cache_bytes;
 mod folding;
 mod products;

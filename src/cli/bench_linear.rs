@@ -1,0 +1,304 @@
+//! `cachemir bench linear`: the matrix products of a decoder block, method by method.
+//!
+//! Every product runs on `native` with its operations counted; `seconds` include encoding the plaintexts. Of MOAI and THOR,
+//! which process all tokens at once, a slice is run and scaled up: `measured_fraction` says how much was run.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde::Serialize;
+
+use super::report::Report;
+use cachemir::backend::native::{NativeClient, n16_levelled, test_levelled};
+use cachemir::ckks::{CkksEvaluator, Parameters};
+use cachemir::contract::{Client, Complex64, CountingEvaluator, KeyRequest, Level, normalize_step};
+use cachemir::packing::{
+    BlockShape, FnWeights, Moai, Order, Packed, Product, ProductGeometry, SHAPE_NAMES, Split, Term, Thor,
+    Weights, diagonal_product, mixed_radix_product, named_shape, padded_product,
+};
+
+/// Flags of `bench linear`.
+#[derive(Args)]
+pub struct Linear {
+    /// gpt2, smollm2-135m, tinyllama or llama-3-8b.
+    #[arg(long, default_value = "smollm2-135m")]
+    shape: String,
+    /// n16, or test (N = 2^13, insecure; only small shapes fit).
+    #[arg(long, default_value = "n16")]
+    params: String,
+    /// Level of the inputs.
+    #[arg(long, default_value_t = 2)]
+    level: usize,
+    /// Tokens MOAI and THOR process at once, a power of two.
+    #[arg(long, default_value_t = 128)]
+    tokens: usize,
+    /// Only count, run nothing.
+    #[arg(long)]
+    count_only: bool,
+    /// Also write the rows as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    method: &'static str,
+    d_in: usize,
+    d_out: usize,
+    tokens: usize,
+    plaintext_products: usize,
+    rotations: usize,
+    rotations_hoisted: usize,
+    hoisted_groups: usize,
+    rotation_keys: usize,
+    plaintext_bytes: u64,
+    seconds: Option<f64>,
+    measured_fraction: f64,
+}
+
+#[derive(Serialize)]
+struct Body {
+    shape: String,
+    level: usize,
+    rows: Vec<Row>,
+}
+
+/// Parameters by the name of a preset; whether they are insecure.
+pub fn parameters(preset: &str, levels: usize) -> anyhow::Result<(Arc<Parameters>, bool)> {
+    Ok(match preset {
+        "n16" => (Arc::new(Parameters::new(n16_levelled())?), false),
+        "test" => {
+            eprintln!("warning: preset `test` is insecure");
+            (Arc::new(Parameters::new(test_levelled(13, levels))?), true)
+        }
+        other => bail!("no preset `{other}`: use n16 or test"),
+    })
+}
+
+/// Dimensions by name.
+pub fn shape(name: &str) -> anyhow::Result<BlockShape> {
+    named_shape(name).with_context(|| format!("no shape `{name}`: use one of {}", SHAPE_NAMES.join(", ")))
+}
+
+/// A number in −1 .. 1 that depends on `seed` only.
+fn number(seed: usize) -> f64 {
+    let mixed = (seed as u64 ^ 0x5DEE_CE66).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 11;
+    mixed as f64 / (1u64 << 52) as f64 - 1.0
+}
+
+fn weights(inputs: usize, outputs: usize) -> Arc<dyn Weights> {
+    let size = 1.0 / (inputs as f64).sqrt();
+    Arc::new(FnWeights::new(inputs, outputs, move |i, o| size * number(i * outputs + o)))
+}
+
+impl Linear {
+    /// Runs the measurement and prints a table.
+    pub fn run(self) -> anyhow::Result<()> {
+        let shape = shape(&self.shape)?;
+        let (parameters, insecure) = parameters(&self.params, self.level)?;
+        let name = parameters.literal().name;
+        let heads = shape.attention;
+        let mut sizes = BTreeSet::new();
+        sizes.insert((shape.hidden, heads.heads * heads.head_dim));
+        sizes.insert((shape.hidden, heads.kv_heads * heads.head_dim));
+        sizes.insert((heads.heads * heads.head_dim, shape.hidden));
+        sizes.insert((shape.hidden, shape.intermediate));
+        sizes.insert((shape.intermediate, shape.hidden));
+        let client = NativeClient::new(Arc::clone(&parameters))?;
+        println!("{} on native {name}, level {}, {} slots", self.shape, self.level, parameters.slots());
+        println!(
+            "    in    out method       products rotations hoisted keys    plaintexts    seconds  measured"
+        );
+        let mut rows = Vec::new();
+        for (inputs, outputs) in sizes {
+            for method in ["irp", "mixed_radix", "diagonal", "moai", "thor"] {
+                let row = match method {
+                    "moai" => self.moai(&client, &parameters, inputs, outputs)?,
+                    "thor" => self.thor(&client, &parameters, inputs, outputs, heads.head_dim)?,
+                    _ => self.vector(&client, &parameters, method, inputs, outputs)?,
+                };
+                let seconds = row.seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.2}"));
+                println!(
+                    "{:6} {:6} {:11} {:9} {:9} {:7} {:4} {:9.1} MiB {:>10} {:8.4}%",
+                    row.d_in,
+                    row.d_out,
+                    row.method,
+                    row.plaintext_products,
+                    row.rotations,
+                    row.rotations_hoisted,
+                    row.rotation_keys,
+                    row.plaintext_bytes as f64 / f64::from(1u32 << 20),
+                    seconds,
+                    100.0 * row.measured_fraction
+                );
+                rows.push(row);
+            }
+        }
+        if let Some(path) = self.json {
+            let body = Body { shape: self.shape, level: self.level, rows };
+            Report::new("bench linear", "native", name, insecure, body).write(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of one plaintext at the level of the inputs.
+    fn plaintext_bytes(&self, parameters: &Parameters) -> anyhow::Result<u64> {
+        let limbs = parameters.limbs(Level(self.level))?;
+        Ok(16 * (parameters.slots() * limbs) as u64)
+    }
+
+    /// Evaluator with the rotation keys for `steps` (and conjugation) up to the level of the inputs.
+    fn evaluator(
+        &self,
+        client: &NativeClient,
+        steps: &[i64],
+    ) -> anyhow::Result<CountingEvaluator<CkksEvaluator>> {
+        let mut request = KeyRequest::new();
+        request.rotations(steps, client.slots(), Level(self.level)).conjugation(Level(self.level));
+        Ok(CountingEvaluator::new(client.evaluator(&request)?))
+    }
+
+    fn vector(
+        &self,
+        client: &NativeClient,
+        parameters: &Parameters,
+        method: &'static str,
+        inputs: usize,
+        outputs: usize,
+    ) -> anyhow::Result<Row> {
+        let slots = parameters.slots();
+        let geometry: ProductGeometry = match method {
+            "irp" => padded_product(slots, inputs, outputs)?,
+            "mixed_radix" => mixed_radix_product(slots, inputs, outputs)?,
+            _ => diagonal_product(slots, inputs, outputs)?,
+        };
+        let counts = geometry.counts();
+        let steps = geometry.rotation_steps();
+        let keys: BTreeSet<usize> = steps.iter().map(|step| normalize_step(*step, slots)).collect();
+        let mut row = Row {
+            method,
+            d_in: inputs,
+            d_out: outputs,
+            tokens: 1,
+            plaintext_products: counts.plaintext_products,
+            rotations: counts.rotations,
+            rotations_hoisted: counts.rotations_hoisted,
+            hoisted_groups: usize::from(counts.rotations_hoisted > 0),
+            rotation_keys: keys.len(),
+            plaintext_bytes: counts.plaintext_products as u64 * self.plaintext_bytes(parameters)?,
+            seconds: None,
+            measured_fraction: 0.0,
+        };
+        if self.count_only {
+            return Ok(row);
+        }
+        let (input_order, output_order) =
+            (Order::plain(&geometry.input(), inputs), Order::plain(&geometry.output(), outputs));
+        let product = Product::new(
+            geometry,
+            vec![Term::new(weights(inputs, outputs), input_order.clone(), output_order)],
+        )?;
+        let x: Vec<f64> = (0..inputs).map(number).collect();
+        let x = input_order.pack(&geometry.input(), &x)?;
+        let x = Packed::new(client.encrypt(&x, Level(self.level))?, geometry.input());
+        let evaluator = self.evaluator(client, &steps)?;
+        let start = Instant::now();
+        product.apply(&evaluator, &x)?;
+        row.seconds = Some(start.elapsed().as_secs_f64());
+        row.measured_fraction = 1.0;
+        let counted = evaluator.take_counts().total();
+        row.plaintext_products = counted.plaintext_products;
+        row.rotations = counted.rotations;
+        row.rotations_hoisted = counted.rotations_hoisted;
+        row.hoisted_groups = counted.hoisted_groups;
+        Ok(row)
+    }
+
+    fn moai(
+        &self,
+        client: &NativeClient,
+        parameters: &Parameters,
+        inputs: usize,
+        outputs: usize,
+    ) -> anyhow::Result<Row> {
+        let moai = Moai::new(parameters.slots(), self.tokens)?;
+        let mut row = Row {
+            method: "moai",
+            d_in: inputs,
+            d_out: outputs,
+            tokens: self.tokens,
+            plaintext_products: inputs * outputs,
+            rotations: 0,
+            rotations_hoisted: 0,
+            hoisted_groups: 0,
+            rotation_keys: 0,
+            // Its plaintexts are scalars.
+            plaintext_bytes: 8 * (inputs * outputs) as u64,
+            seconds: None,
+            measured_fraction: 0.0,
+        };
+        if self.count_only {
+            return Ok(row);
+        }
+        let sample = inputs.min(32);
+        let column: Vec<Complex64> =
+            (0..parameters.slots()).map(|slot| Complex64::new(number(slot), 0.0)).collect();
+        let columns = vec![client.encrypt(&column, Level(self.level))?; sample];
+        let evaluator = self.evaluator(client, &[])?;
+        let start = Instant::now();
+        moai.product_column(&evaluator, &columns, weights(sample, 1).as_ref(), 0)?;
+        row.measured_fraction = sample as f64 / (inputs * outputs) as f64;
+        row.seconds = Some(start.elapsed().as_secs_f64() / row.measured_fraction);
+        Ok(row)
+    }
+
+    fn thor(
+        &self,
+        client: &NativeClient,
+        parameters: &Parameters,
+        inputs: usize,
+        outputs: usize,
+        head_dim: usize,
+    ) -> anyhow::Result<Row> {
+        let thor = Thor::new(parameters.slots(), self.tokens, head_dim)?;
+        let (sources, pairs) = (thor.ciphertexts(inputs), thor.ciphertexts(outputs).div_ceil(2));
+        let split = Split::cheapest(thor.diagonals());
+        let products = sources * pairs * thor.diagonals();
+        let mut row = Row {
+            method: "thor",
+            d_in: inputs,
+            d_out: outputs,
+            tokens: self.tokens,
+            plaintext_products: products,
+            rotations: pairs * (split.giants - 1),
+            rotations_hoisted: sources * (split.babies - 1),
+            hoisted_groups: sources,
+            rotation_keys: split.babies + split.giants - 2,
+            plaintext_bytes: products as u64 * self.plaintext_bytes(parameters)?,
+            seconds: None,
+            measured_fraction: 0.0,
+        };
+        if self.count_only {
+            return Ok(row);
+        }
+        let steps: Vec<i64> = (1..split.babies)
+            .chain((1..split.giants).map(|giant| giant * split.babies))
+            .filter_map(|diagonals| i64::try_from(diagonals * self.tokens).ok())
+            .collect();
+        let evaluator = self.evaluator(client, &steps)?;
+        // One input ciphertext into one (folded) pair of outputs.
+        let features = thor.heads() * head_dim;
+        let column: Vec<Complex64> =
+            (0..parameters.slots()).map(|slot| Complex64::new(number(slot), 0.0)).collect();
+        let x = client.encrypt(&column, Level(self.level))?;
+        let start = Instant::now();
+        thor.product(&evaluator, &[x], weights(features, 2 * features).as_ref())?;
+        row.measured_fraction = 1.0 / (sources * pairs) as f64;
+        row.seconds = Some(start.elapsed().as_secs_f64() / row.measured_fraction);
+        Ok(row)
+    }
+}
