@@ -5,29 +5,36 @@
 //! ciphertext is; costs come in seconds from measurements, or composed from measured operations and counts.
 
 mod bootstrap;
+mod cost_file;
+pub mod decoder;
 mod graph;
 mod greedy;
 mod level_matrix;
 mod modules;
+mod operation_costs;
 mod plan;
 mod pruning;
 mod published;
 mod sequence;
 mod solution;
 mod solver;
+mod template;
 mod work;
 
 pub use bootstrap::{BootstrapCosts, GroupCost, LaneCosts};
+pub use cost_file::{BootstrapRow, CostFile, ModuleRow};
 pub use graph::{LevelGraph, LevelGraphBuilder, Operation, Read, Value, ValueId, Write};
 pub use greedy::greedy;
 pub use level_matrix::{LevelMatrix, LevelPath, SteadyState};
 pub use modules::{Part, chain, with_shortcut};
+pub use operation_costs::{OperationCosts, OperationRow, Priced, Primitive, Source};
 pub use plan::{LayerPlan, Plan, PlanBootstrap, PlanStep, PlanTarget};
 pub use pruning::pruning_obstacles;
 pub use published::PublishedTable;
 pub use sequence::{place, place_greedily};
 pub use solution::{Bootstrap, Moment, Solution, Step};
 pub use solver::{Search, cheapest, solve};
+pub use template::{LayerTemplate, OperationTemplate, Prices};
 pub use work::Work;
 
 #[cfg(test)]

@@ -73,3 +73,47 @@ pub fn with_shortcut(module: &LevelMatrix, costs: &BootstrapCosts) -> LevelMatri
     }
     joined
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Least bootstraps a decoder in the steady state, operations for nothing, division before the values (spec
+    /// section 10b, order A).
+    fn least(max_level: usize, inverse: usize, root: usize, exponential: usize) -> f64 {
+        let top = Level(max_level);
+        let costs = BootstrapCosts::constant(1.0, top);
+        let layer = |depth: usize| Part::Layer { depth, seconds: vec![Some(0.0); max_level + 1] };
+        let solve = |parts: &[Part]| chain(parts, top, &costs);
+        let around = |parts: &[Part]| Part::Module(with_shortcut(&solve(parts), &costs));
+        let mut divide = with_shortcut(&solve(&[layer(inverse)]), &costs);
+        // One bootstrap of exp serves the inverse and the by-pass.
+        for from in 0..=max_level {
+            for to in 0..=max_level - inverse {
+                divide.offer(Level(from), Level(to), 1.0);
+            }
+        }
+        let norm = [around(&[layer(1), layer(root)]), layer(1)];
+        let mut attention = norm.to_vec();
+        attention.extend([
+            layer(2),
+            layer(2),
+            layer(exponential),
+            Part::Module(divide),
+            layer(1),
+            layer(2),
+            layer(2),
+        ]);
+        let mut feed_forward = norm.to_vec();
+        feed_forward.extend([layer(1), around(&[layer(8)]), layer(1), layer(2)]);
+        let decoder =
+            with_shortcut(&solve(&attention), &costs).then(&with_shortcut(&solve(&feed_forward), &costs));
+        decoder.steady_state().unwrap().seconds
+    }
+
+    #[test]
+    fn the_papers_composition_needs_7_bootstraps_at_13_levels_and_5_at_16() {
+        assert_eq!(least(13, 11, 13, 8), 7.0);
+        assert_eq!(least(16, 11, 13, 8), 5.0);
+    }
+}

@@ -5,7 +5,8 @@
 //! with other values alive. Three facts keep the search exact and small:
 //!
 //! * lowering is free, so a state whose levels are all at least another's, at no higher cost, makes the other one
-//!   useless (costs need not grow with the level);
+//!   useless (costs need not grow with the level); so does a state that would still be cheaper after bootstrapping
+//!   every value in which it stands lower;
 //! * a bootstrap can wait until the first of its values is read at a level it has not got;
 //! * the cost of a bootstrap does not depend on the level it starts from.
 //!
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 
 use super::bootstrap::BootstrapCosts;
 use super::graph::{LevelGraph, Operation, Value, ValueId};
+use super::greedy::greedy;
 use super::pruning;
 use super::solution::{Bootstrap, Solution, Step};
 use crate::contract::{Error, Level, Result};
@@ -90,10 +92,11 @@ pub fn solve(
         pruning::check(graph, costs)?;
     }
     let solver = Solver::new(graph, costs, search)?;
+    let bound = solver.bound(entry);
     let mut stages = vec![Stage { states: vec![solver.start(entry)?] }];
     for (index, operation) in graph.operations().iter().enumerate() {
         let previous = stages.last().ok_or_else(|| Error::Internal("no stage".to_owned()))?;
-        let states = solver.advance(index, operation, &previous.states)?;
+        let states = solver.advance(index, operation, &previous.states, bound)?;
         if states.is_empty() {
             return Err(Error::Plan {
                 why: format!(
@@ -135,6 +138,10 @@ struct Solver<'a> {
     search: Search,
     output_level: u8,
     minimum_input: u8,
+    /// `raise[v][ℓ]`: least seconds that bring value v alone to level ℓ or higher.
+    raise: Vec<Vec<f64>>,
+    /// `remaining[k]`: least seconds of operations k and later, bootstraps apart.
+    remaining: Vec<f64>,
 }
 
 /// What the transitions of one operation need to know.
@@ -170,13 +177,41 @@ impl<'a> Solver<'a> {
                 remedy: "give the graph costs up to the level bootstraps reach".to_owned(),
             });
         }
+        let raise = graph.values().iter().map(|value| raise(value, costs, output_level)).collect();
+        let mut remaining = vec![0.0];
+        for operation in graph.operations().iter().rev() {
+            let least = operation.runs().map(|(_, seconds)| seconds).fold(f64::INFINITY, f64::min);
+            remaining.push(remaining.last().copied().unwrap_or(0.0) + least);
+        }
+        remaining.reverse();
         Ok(Self {
+            raise,
+            remaining,
             graph,
             costs,
             search,
             output_level: to_u8(output_level)?,
             minimum_input: to_u8(costs.minimum_input_level)?,
         })
+    }
+
+    /// Seconds above which no state is worth keeping: greedy placement, its outputs bootstrapped to the top. Infinite
+    /// where greedy placement fails.
+    fn bound(&self, entry: &[Level]) -> f64 {
+        let Ok(solution) = greedy(self.graph, self.costs, entry) else { return f64::INFINITY };
+        if self.search == Search::Pruned {
+            return f64::INFINITY;
+        }
+        let mut seconds = solution.seconds;
+        for (output, exit) in self.graph.outputs().iter().zip(&solution.exit) {
+            if exit.0 < usize::from(self.minimum_input) {
+                return f64::INFINITY;
+            }
+            let row = self.raise.get(output.0);
+            seconds += row.and_then(|row| row.last().copied()).unwrap_or(f64::INFINITY);
+        }
+        // Room for rounding of sums taken in another order.
+        seconds * (1.0 + 1e-9) + 1e-9
     }
 
     fn start(&self, entry: &[Level]) -> Result<(Levels, Reached)> {
@@ -243,9 +278,11 @@ impl<'a> Solver<'a> {
         index: usize,
         operation: &'a Operation,
         states: &[(Levels, Reached)],
+        bound: f64,
     ) -> Result<Vec<(Levels, Reached)>> {
         let stop = self.stop(index, operation)?;
         let mut found: HashMap<Levels, Reached> = HashMap::new();
+        let remaining = self.remaining.get(index + 1).copied().unwrap_or(0.0);
         for (parent, (levels, reached)) in states.iter().enumerate() {
             for (run, seconds) in operation.runs() {
                 let run_level = to_u8(run)?;
@@ -264,7 +301,8 @@ impl<'a> Solver<'a> {
                 self.bootstrap_and_run(&stop, *levels, &needed, base, &mut found);
             }
         }
-        Ok(in_order(found, self.search))
+        found.retain(|_, reached| reached.seconds + remaining <= bound);
+        Ok(self.in_order(index + 1, found))
     }
 
     /// Bootstraps the inputs of `levels` that are below `needed` in every useful way, then runs the operation.
@@ -384,6 +422,49 @@ impl<'a> Solver<'a> {
             })
     }
 
+    /// States cheapest first; for the exact search only those that no other state makes useless. The pruned search
+    /// bootstraps from the lowest level only, so there a lower level is worth keeping.
+    fn in_order(&self, stage: usize, found: HashMap<Levels, Reached>) -> Vec<(Levels, Reached)> {
+        let mut all: Vec<(Levels, Reached)> = found.into_iter().collect();
+        // Levels break ties, so that the same graph always gives the same plan.
+        all.sort_by(|a, b| a.1.seconds.total_cmp(&b.1.seconds).then_with(|| b.0.cmp(&a.0)));
+        if self.search == Search::Pruned {
+            return all;
+        }
+        let raises: Vec<&[f64]> = self
+            .graph
+            .alive_before(stage)
+            .iter()
+            .map(|value| self.raise.get(value.0).map_or(&[][..], Vec::as_slice))
+            .collect();
+        let last = stage == self.graph.operations().len();
+        let mut kept: Vec<(Levels, Reached)> = Vec::new();
+        for (levels, reached) in all {
+            let beaten = kept.iter().any(|(other, cheaper)| {
+                let room = reached.seconds - cheaper.seconds;
+                self.lift(&raises, other, &levels, last) <= room
+            });
+            if !beaten {
+                kept.push((levels, reached));
+            }
+        }
+        kept
+    }
+
+    /// Seconds that would lift every value of `from` to its level in `to`; at the end of the graph nobody pays them.
+    fn lift(&self, raises: &[&[f64]], from: &Levels, to: &Levels, last: bool) -> f64 {
+        let mut seconds = 0.0;
+        for ((low, high), raise) in from.iter().zip(to).zip(raises) {
+            if low < high {
+                if last || *low < self.minimum_input {
+                    return f64::INFINITY;
+                }
+                seconds += raise.get(usize::from(*high)).copied().unwrap_or(f64::INFINITY);
+            }
+        }
+        seconds
+    }
+
     fn trace(&self, stages: &[Stage], last: usize, entry: &[Level]) -> Result<Solution> {
         let broken = || Error::Internal("a placement without a beginning".to_owned());
         let mut at = last;
@@ -476,21 +557,20 @@ fn to_u8(level: Level) -> Result<u8> {
     })
 }
 
-/// States cheapest first; for the exact search only those that no other state beats in cost and in every level. The
-/// pruned search bootstraps from the lowest level only, so there a lower level is worth keeping.
-fn in_order(found: HashMap<Levels, Reached>, search: Search) -> Vec<(Levels, Reached)> {
-    let mut all: Vec<(Levels, Reached)> = found.into_iter().collect();
-    // Levels break ties, so that the same graph always gives the same plan.
-    all.sort_by(|a, b| a.1.seconds.total_cmp(&b.1.seconds).then_with(|| b.0.cmp(&a.0)));
-    if search == Search::Pruned {
-        return all;
+/// Least seconds that bring `value` alone to each level or higher.
+fn raise(value: &Value, costs: &BootstrapCosts, output_level: Level) -> Vec<f64> {
+    let mut row: Vec<f64> = (0..=LevelGraph::MAX_LEVEL)
+        .map(|level| {
+            let reachable = level <= output_level.0;
+            let cost = reachable.then(|| costs.group(&[value], Level(level))).flatten();
+            cost.map_or(f64::INFINITY, |cost| cost.seconds)
+        })
+        .collect();
+    row.truncate(output_level.0 + 1);
+    let mut least = f64::INFINITY;
+    for seconds in row.iter_mut().rev() {
+        least = least.min(*seconds);
+        *seconds = least;
     }
-    let mut kept: Vec<(Levels, Reached)> = Vec::new();
-    for (levels, reached) in all {
-        let beaten = kept.iter().any(|(other, _)| other.iter().zip(&levels).all(|(other, own)| other >= own));
-        if !beaten {
-            kept.push((levels, reached));
-        }
-    }
-    kept
+    row
 }

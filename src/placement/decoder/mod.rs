@@ -1,0 +1,19 @@
+//! One decoder layer of a Llama-like model as a level graph, for Cachemir's packings and for those it is compared with.
+//!
+//! Operation counts follow section 9 of the executable specification; products in interleaved replicated packing are
+//! counted by the geometry the packings themselves run by. Names of values and operations are those the encrypted
+//! decoder uses.
+
+mod cached;
+mod functions;
+mod products;
+mod recompute;
+mod shape;
+
+pub use cached::{CachedPackings, cached_layer};
+pub use functions::{Division, FunctionWork, Functions};
+pub use recompute::{Recompute, recompute_layer};
+pub use shape::ModelShape;
+
+#[cfg(test)]
+mod tests;

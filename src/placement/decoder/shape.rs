@@ -1,0 +1,109 @@
+//! The sizes of a model that costs depend on.
+
+use crate::contract::{Error, Result};
+
+/// Sizes of a decoder-only transformer.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ModelShape {
+    /// Name.
+    pub name: String,
+    /// Length of the residual.
+    pub hidden_size: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key and value heads.
+    pub num_key_value_heads: usize,
+    /// Length of a head.
+    pub head_dim: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// Decoder layers.
+    pub num_hidden_layers: usize,
+    /// Whether the MLP has a gate (SwiGLU) and positions are rotary, as in the Llama family.
+    pub gated: bool,
+}
+
+impl ModelShape {
+    /// Names of the shapes known without a model.
+    pub const NAMES: [&'static str; 4] = ["gpt2", "smollm2-135m", "tinyllama", "llama-3-8b"];
+
+    /// A shape known by name.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] listing the names there are.
+    pub fn named(name: &str) -> Result<Self> {
+        let sizes = match name {
+            "gpt2" => (768, 12, 12, 64, 3072, 12, false),
+            "smollm2-135m" => (576, 9, 3, 64, 1536, 30, true),
+            "tinyllama" => (2048, 32, 4, 64, 5632, 22, true),
+            "llama-3-8b" => (4096, 32, 8, 128, 14336, 32, true),
+            _ => {
+                return Err(Error::Shape {
+                    operation: "model shape",
+                    what: format!("no shape is called `{name}`"),
+                    remedy: format!("use one of {}, or a model directory", Self::NAMES.join(", ")),
+                });
+            }
+        };
+        let (hidden_size, heads, kv_heads, head_dim, intermediate_size, layers, gated) = sizes;
+        Ok(Self {
+            name: name.to_owned(),
+            hidden_size,
+            num_attention_heads: heads,
+            num_key_value_heads: kv_heads,
+            head_dim,
+            intermediate_size,
+            num_hidden_layers: layers,
+            gated,
+        })
+    }
+
+    /// Length of all keys of one token.
+    #[must_use]
+    pub fn key_value_size(&self) -> usize {
+        self.num_key_value_heads * self.head_dim
+    }
+
+    /// Length of all queries of one token.
+    #[must_use]
+    pub fn query_size(&self) -> usize {
+        self.num_attention_heads * self.head_dim
+    }
+
+    /// That no size is zero, heads divide evenly, and one token fits `slots`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] naming the size.
+    pub fn check(&self, slots: usize) -> Result<()> {
+        let sizes = [
+            ("hidden_size", self.hidden_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads),
+            ("head_dim", self.head_dim),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+        ];
+        let refuse = |what: String, remedy: &str| Error::Shape {
+            operation: "model shape",
+            what,
+            remedy: remedy.to_owned(),
+        };
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(refuse(format!("{name} is 0"), "give a model with at least one of each"));
+        }
+        if self.num_attention_heads % self.num_key_value_heads != 0 {
+            return Err(refuse(
+                format!(
+                    "{} heads over {} key-value heads",
+                    self.num_attention_heads, self.num_key_value_heads
+                ),
+                "heads must share key-value heads evenly",
+            ));
+        }
+        let widest = self.hidden_size.max(self.intermediate_size).max(self.query_size());
+        if widest > slots {
+            return Err(refuse(format!("a vector of {widest} values in {slots} slots"), "use a larger ring"));
+        }
+        Ok(())
+    }
+}
