@@ -13,8 +13,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::report::Report;
-use cachemir::backend::native::{NativeClient, n16_levelled, test_levelled};
-use cachemir::ckks::{CkksEvaluator, Parameters};
+use cachemir::backend::native::{NativeClient, NativeEvaluator, n16_levelled, test_levelled};
+use cachemir::ckks::Parameters;
 use cachemir::contract::{Client, Complex64, CountingEvaluator, KeyRequest, Level, normalize_step};
 use cachemir::packing::{
     BlockShape, FnWeights, Moai, Order, Packed, Product, ProductGeometry, SHAPE_NAMES, Split, Term, Thor,
@@ -156,7 +156,7 @@ impl Linear {
         &self,
         client: &NativeClient,
         steps: &[i64],
-    ) -> anyhow::Result<CountingEvaluator<CkksEvaluator>> {
+    ) -> anyhow::Result<CountingEvaluator<NativeEvaluator>> {
         let mut request = KeyRequest::new();
         request.rotations(steps, client.slots(), Level(self.level)).conjugation(Level(self.level));
         Ok(CountingEvaluator::new(client.evaluator(&request)?))
