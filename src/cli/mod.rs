@@ -1,5 +1,6 @@
 //! One file per verb. The only place that prints, parses flags, or uses `anyhow`.
 
+mod baselines;
 mod bench;
 mod bench_attention;
 mod bench_bootstrap;
@@ -13,6 +14,7 @@ mod generate;
 mod import;
 mod machine;
 mod params;
+mod plan;
 mod progress;
 mod report;
 
@@ -28,6 +30,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Compare one token by Cachemir, ours, plain diagonals, MOAI and THOR on measured costs.
+    Baselines(baselines::Baselines),
+    /// Place the bootstraps of a model and predict its seconds.
+    Plan(plan::PlanVerb),
     /// Time operations on this machine.
     Bench(bench::Bench),
     /// Measure native and OpenFHE in turn, on the same ring, limbs and digits.
@@ -54,6 +60,8 @@ pub fn run() -> std::process::ExitCode {
         .with_target(false)
         .init();
     let result = match Arguments::parse().verb {
+        Verb::Baselines(verb) => verb.run(),
+        Verb::Plan(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),
         Verb::Params(verb) => verb.run(),
         Verb::Compare(verb) => verb.run(),

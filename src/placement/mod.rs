@@ -15,6 +15,7 @@ mod operation_costs;
 mod plan;
 mod pruning;
 mod published;
+mod report;
 mod sequence;
 mod solution;
 mod solver;
@@ -31,6 +32,7 @@ pub use operation_costs::{OperationCosts, OperationRow, Priced, Primitive, Sourc
 pub use plan::{LayerPlan, Plan, PlanBootstrap, PlanStep, PlanTarget};
 pub use pruning::pruning_obstacles;
 pub use published::PublishedTable;
+pub use report::{html_page, text_table};
 pub use sequence::{place, place_greedily};
 pub use solution::{Bootstrap, Moment, Solution, Step};
 pub use solver::{Search, cheapest, solve};
