@@ -22,8 +22,8 @@ const NARROW: [(&str, &[&str]); 3] = [
     // Generic over any backend.
     ("packing", &["circuits", "contract"]),
     ("circuits", &["contract"]),
-    // Levels and costs only; knows nothing of ciphertexts or of how a backend works.
-    ("placement", &["contract"]),
+    // Levels, costs and the geometry of packings; knows nothing of ciphertexts or of how a backend works.
+    ("placement", &["packing", "contract"]),
 ];
 
 const LONGEST_FILE: usize = 800;
@@ -233,6 +233,15 @@ fn imports_run_downwards_only() {
         }
     }
     assert!(wrong.is_empty(), "imports against the order {LAYERS:?}:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn placement_knows_nothing_of_ciphertexts() {
+    for source in sources().iter().filter(|source| source.layer() == "placement") {
+        let mut words = source.code.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let word = words.find(|word| ["Ciphertext", "Plaintext", "Evaluator", "Client"].contains(word));
+        assert!(word.is_none(), "src/{} names {}", source.name, word.unwrap_or_default());
+    }
 }
 
 #[test]
