@@ -75,6 +75,9 @@ impl Block {
     }
 }
 
+/// Queries, key and value of one token.
+type Projections<C> = (Vec<Packed<C>>, Packed<C>, Packed<C>);
+
 /// q, k and v of one input, with k and v at the next place of the cache.
 pub(super) fn project<E: Evaluator>(
     evaluator: &E,
@@ -82,7 +85,7 @@ pub(super) fn project<E: Evaluator>(
     block: &Block,
     x: &Packed<E::Ciphertext>,
     cache: &KeyValueCache<E::Ciphertext>,
-) -> (Vec<Packed<E::Ciphertext>>, Packed<E::Ciphertext>, Packed<E::Ciphertext>) {
+) -> Projections<E::Ciphertext> {
     let (position, stored) = (cache.tokens(), plan.attention().stored());
     let x = plan.attention_input(x).unwrap();
     let queries = plan.query(&block.query).unwrap();

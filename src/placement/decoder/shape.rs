@@ -91,7 +91,7 @@ impl ModelShape {
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(refuse(format!("{name} is 0"), "give a model with at least one of each"));
         }
-        if self.num_attention_heads % self.num_key_value_heads != 0 {
+        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             return Err(refuse(
                 format!(
                     "{} heads over {} key-value heads",
