@@ -71,6 +71,9 @@ fn number(token: usize, head: usize, dimension: usize, seed: usize) -> f64 {
     ((token * 31 + head * 17 + dimension * 7 + seed) as f64).sin()
 }
 
+/// Score ciphertexts, and the weighted sums of values.
+type ScoresAndSums<C> = (Vec<C>, Packed<C>);
+
 /// Append of the last token, scores and weighted values; the part's name goes to `done`.
 fn steps<E: Evaluator>(
     evaluator: &E,
@@ -78,7 +81,7 @@ fn steps<E: Evaluator>(
     cache: &mut KeyValueCache<E::Ciphertext>,
     encrypt: impl Fn(&[cachemir::contract::Complex64], Level) -> cachemir::Result<E::Ciphertext>,
     mut done: impl FnMut(&'static str),
-) -> cachemir::Result<(Vec<E::Ciphertext>, Packed<E::Ciphertext>)> {
+) -> cachemir::Result<ScoresAndSums<E::Ciphertext>> {
     let (stored, offset, token) = (plan.stored(), cache.next_offset()?, cache.tokens());
     let layout = stored.vector().at_offset(offset)?;
     let vector = |seed, offset| stored.values(offset, |head, j| number(token, head, j, seed));
