@@ -1,4 +1,4 @@
-//! The polynomial ring R_q = Z_q[X]/(X^N + 1) in RNS form: primes, NTT, polynomials, base conversion, samplers.
+//! The polynomial ring `Z_q[X]/(X^N + 1)` in RNS form: primes, NTT, polynomials, base conversion, samplers.
 //!
 //! Residues are canonical (in [0, q)) between operations, limb-major, one row of N words a prime. All primes lie below
 //! 2^50 so that the AVX2/FMA and the AVX512-IFMA kernels apply and results do not depend on the machine.
