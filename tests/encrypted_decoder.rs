@@ -65,14 +65,14 @@ fn fixture() -> &'static Fixture {
         for (index, layer) in plan.layers.iter().enumerate() {
             let softmax = &layer.attention.softmax;
             println!(
-                "layer {index}: norms of degree {} and {}, exp {} and {} squarings, 1/D over {:.1e} in {} iterations ({:?} first), SiLU {}, cache at {}",
+                "layer {index}: norms of degree {} and {}, exp {} and {} squarings, 1/D over {:.1e} in {} iterations ({} first), SiLU {}, cache at {}",
                 layer.input_norm.start.degree(),
                 layer.post_norm.start.degree(),
                 softmax.exponential.root.degree(),
                 softmax.exponential.squarings,
-                softmax.inverse.low,
-                softmax.inverse.steps.len(),
-                softmax.inverse.doubled_before,
+                softmax.before.low,
+                softmax.before.steps.len() + softmax.after.steps.len(),
+                softmax.before.steps.len(),
                 layer.gate.degree(),
                 layer.cache_level
             );
@@ -126,7 +126,7 @@ fn logit_error(parameters: ClearParameters, count: usize, check: bool) -> f32 {
     let mut cache = prepared.prefix_cache.clone();
     let mut pending = PROMPT.to_vec();
     let mut worst: f32 = 0.0;
-    while let Some(step) = session.next_token(&mut |_, _| {}).unwrap() {
+    while let Some(step) = session.next_token(&mut |_, _, _| {}).unwrap() {
         let hidden = prepared.model.forward(&pending, &mut cache, &mut ExactFunctions).unwrap();
         let logits = prepared.model.logits(&hidden);
         let exact = logits.row(logits.nrows() - 1).to_vec();
@@ -187,10 +187,10 @@ fn an_interrupted_generation_goes_on_with_the_same_tokens() {
         generated: Vec::new(),
     };
     assert!(read_checkpoint(folder.path()).unwrap().is_none());
-    whole.next_token(&mut |_, _| {}).unwrap();
+    whole.next_token(&mut |_, _, _| {}).unwrap();
     header.generated = whole.generated().to_vec();
     write_checkpoint(folder.path(), whole.server().evaluator(), &header, whole.server().state()).unwrap();
-    while whole.next_token(&mut |_, _| {}).unwrap().is_some() {}
+    while whole.next_token(&mut |_, _, _| {}).unwrap().is_some() {}
 
     let (saved, caches) = read_checkpoint(folder.path()).unwrap().unwrap();
     saved.require(&header).unwrap();
@@ -202,7 +202,7 @@ fn an_interrupted_generation_goes_on_with_the_same_tokens() {
     assert_eq!(state.position(), prepared.frame.prefix.len() + PROMPT.len());
     let server = GenerationServer::new(decoder, evaluator, state);
     let mut resumed = Session::new(client, server, request(3), saved.generated).unwrap();
-    while resumed.next_token(&mut |_, _| {}).unwrap().is_some() {}
+    while resumed.next_token(&mut |_, _, _| {}).unwrap().is_some() {}
     assert_eq!(resumed.generated(), whole.generated());
 
     // A byte that changed, and a file that was cut off.

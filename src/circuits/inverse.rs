@@ -34,28 +34,21 @@ pub struct RelaxedInverse {
     pub offset: f64,
     /// The iterations.
     pub steps: Vec<RelaxedStep>,
-    /// The f that enters this step has been doubled on the way (a complex bootstrap and its conjugate sum); |f| ≤ 1
-    /// just before.
-    pub doubled_before: Option<usize>,
     /// Largest relative error over [low, 1], found on a logarithmic grid.
     pub worst_error: f64,
 }
 
 impl RelaxedInverse {
-    /// Constants of `iterations` steps over [`low`, 1]; `doubled_before` names the step before which f is doubled (see
-    /// [`RelaxedInverse::doubled_before`]). Depth: the numerator ends `iterations` levels below the first f.
+    /// Constants of `iterations` steps over [`low`, 1]. Depth: the numerator ends `iterations` levels below the first f.
     ///
     /// # Errors
-    /// [`Error::Plan`] when `low` is outside (0, 1), or there is no iteration, or no step `doubled_before`.
-    pub fn new(low: f64, iterations: usize, doubled_before: Option<usize>) -> Result<Self> {
+    /// [`Error::Plan`] when `low` is outside (0, 1) or there is no iteration.
+    pub fn new(low: f64, iterations: usize) -> Result<Self> {
         Interval::new(low, 1.0)?;
-        if low <= 0.0 || iterations == 0 || doubled_before.is_some_and(|step| step >= iterations) {
+        if low <= 0.0 || iterations == 0 {
             return Err(Error::Plan {
-                why: format!(
-                    "{iterations} iterations of 1/x over {low:e} .. 1, refreshed before step {doubled_before:?}"
-                ),
-                remedy: "use a positive lower bound, at least one iteration, and refresh before one of them"
-                    .to_owned(),
+                why: format!("{iterations} iterations of 1/x over {low:e} .. 1"),
+                remedy: "use a positive lower bound and at least one iteration".to_owned(),
             });
         }
         // k puts both ends of the current interval at the same next value.
@@ -68,26 +61,19 @@ impl RelaxedInverse {
                 k
             })
             .collect();
-        // scales[n] is c before step n; `entering` is c of the value that actually enters (half of it when doubled).
+        // `entering` is c before the step; `next_scale` that of the step after it.
         let mut steps = Vec::with_capacity(iterations);
         let (mut next_scale, mut next_relaxation) = (None, 1.0);
-        for (index, k) in relaxations.iter().enumerate().rev() {
+        for k in relaxations.iter().rev() {
             let entering: f64 = next_scale.map_or(1.0, |next: f64| (next / next_relaxation).sqrt());
             let shift = next_scale.map_or(0.0, |next| (next_relaxation - 1.0) / next);
             steps.push(RelaxedStep { addend: 1.0 / entering, shift, gain: k * entering });
-            let written = if doubled_before == Some(index) { 2.0 * entering } else { entering };
-            (next_scale, next_relaxation) = (Some(written), *k);
+            (next_scale, next_relaxation) = (Some(entering), *k);
         }
         steps.reverse();
         let scale = next_scale.unwrap_or(1.0);
-        let mut inverse = Self {
-            low,
-            slope: -next_relaxation / scale,
-            offset: 1.0 / scale,
-            steps,
-            doubled_before,
-            worst_error: 0.0,
-        };
+        let mut inverse =
+            Self { low, slope: -next_relaxation / scale, offset: 1.0 / scale, steps, worst_error: 0.0 };
         inverse.worst_error = (0..=4000)
             .map(|index| low.powf(f64::from(index) / 4000.0))
             .map(|x| (inverse.value(x) * x - 1.0).abs())
@@ -99,9 +85,9 @@ impl RelaxedInverse {
     ///
     /// # Errors
     /// [`Error::Plan`] when 64 iterations do not reach it.
-    pub fn fit(low: f64, target: f64, doubled_before: Option<usize>) -> Result<Self> {
-        for iterations in doubled_before.map_or(1, |step| step + 1)..=64 {
-            let inverse = Self::new(low, iterations, doubled_before)?;
+    pub fn fit(low: f64, target: f64) -> Result<Self> {
+        for iterations in 1..=64 {
+            let inverse = Self::new(low, iterations)?;
             if inverse.worst_error <= target {
                 return Ok(inverse);
             }
@@ -110,6 +96,17 @@ impl RelaxedInverse {
             why: format!("64 iterations do not reach an error of {target:e} on {low:e} .. 1"),
             remedy: "allow more error, or raise the lower bound".to_owned(),
         })
+    }
+
+    /// The iteration cut in two, `before` and `after` a refresh: `before` steps from [`low`, 1], and `after` steps over what
+    /// they leave, [low·v, 1] with v their value at the lower end. x·before(x) enters the second part.
+    ///
+    /// # Errors
+    /// Those of [`RelaxedInverse::new`].
+    pub fn split(low: f64, before: usize, after: usize) -> Result<(Self, Self)> {
+        let first = Self::new(low, before)?;
+        let second = Self::new(low * first.value(low), after)?;
+        Ok((first, second))
     }
 
     /// Factor by which the product of the first `steps` factors f + a must still be multiplied to be the partial inverse;
@@ -124,10 +121,7 @@ impl RelaxedInverse {
     pub fn value(&self, x: f64) -> f64 {
         let mut f = self.slope.mul_add(x, self.offset);
         let mut product = 1.0;
-        for (index, step) in self.steps.iter().enumerate() {
-            if self.doubled_before == Some(index) {
-                f *= 2.0;
-            }
+        for step in &self.steps {
             product *= (f + step.addend) * step.gain;
             f = f.mul_add(f, -step.shift);
         }
@@ -176,15 +170,15 @@ mod tests {
     proptest! {
         #[test]
         fn the_iteration_inverts_its_interval_and_only_underestimates_below_it(
-            log_low in -9.0f64..-0.5, iterations in 4usize..24, doubled in proptest::option::of(1usize..4)
+            log_low in -9.0f64..-0.5, iterations in 4usize..24
         ) {
             let low = 10f64.powf(log_low);
-            let inverse = RelaxedInverse::new(low, iterations, doubled).unwrap();
+            let inverse = RelaxedInverse::new(low, iterations).unwrap();
             for i in 0..200 {
                 let x = low * f64::from(i) / 200.0;
                 prop_assert!(inverse.value(x) * x <= 1.0 + inverse.worst_error + 1e-6, "x = {x:e}");
             }
-            let longer = RelaxedInverse::new(low, iterations + 2, doubled).unwrap();
+            let longer = RelaxedInverse::new(low, iterations + 2).unwrap();
             prop_assert!(longer.worst_error <= inverse.worst_error + 1e-9);
         }
     }
@@ -192,14 +186,14 @@ mod tests {
     #[test]
     fn each_iteration_widens_the_interval_by_nearly_four() {
         for (low, most) in [(1e-2, 8), (1e-4, 11), (1e-7, 16), (4e-11, 22)] {
-            let inverse = RelaxedInverse::fit(low, 3e-3, Some(3)).unwrap();
+            let inverse = RelaxedInverse::fit(low, 3e-3).unwrap();
             assert!(inverse.steps.len() <= most, "{low:e}: {} iterations", inverse.steps.len());
         }
     }
 
     #[test]
     fn on_ciphertexts_it_takes_a_level_an_iteration_and_divides_the_numerator() {
-        let inverse = RelaxedInverse::new(1e-4, 11, None).unwrap();
+        let inverse = RelaxedInverse::new(1e-4, 11).unwrap();
         let client = ClearClient::new(ClearParameters::new(16, 12, 42).unwrap());
         let evaluator = client.dry_run();
         let xs: Vec<f64> = (0..8).map(|i| 1e-4f64.powf(f64::from(i) / 7.0)).collect();

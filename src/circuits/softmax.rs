@@ -9,7 +9,7 @@
 use super::evaluate_series;
 use super::exp::Exponential;
 use super::inverse::RelaxedInverse;
-use crate::contract::{CiphertextInfo, Complex64, Error, Evaluator, Result};
+use crate::contract::{CiphertextInfo, Complex64, Evaluator, Result};
 
 /// z = x + i·y of two real ciphertexts at one level and scale. Free.
 ///
@@ -37,56 +37,109 @@ pub fn split_complex<E: Evaluator>(
 }
 
 /// exp and the relaxed inverse of one softmax.
+///
+/// # Precision
+/// Denominators D span up to 28 bits, noise is absolute. Three measures keep D exact *relative* to itself:
+/// * exp comes out magnified by 4^n, n the iterations before the refresh, through the coefficients of its root;
+/// * D is carried through these iterations like a numerator, multiplied by factors of a quarter, so that small values
+///   neither grow nor shrink in the ciphertext; the f that the factors come from may be noisy: what it does to the
+///   numerator it does to D as well, and the quotient does not see it;
+/// * f starts afresh from the refreshed D.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct DeferredSoftmax {
     /// exp over the interval of the shifted scores, 1 at its top.
     pub exponential: Exponential,
-    /// 1/x over D divided by its largest value, per head.
-    pub inverse: RelaxedInverse,
+    /// Iterations before the refresh, from D divided by its largest value, per head.
+    pub before: RelaxedInverse,
+    /// Iterations after it, down to 1/D.
+    pub after: RelaxedInverse,
+}
+
+/// The sums that a softmax divides by, in two scalings.
+#[derive(Clone, Debug)]
+pub struct Denominators<C> {
+    /// First f of the iteration, a quarter of it: `offset` + `slope`·D.
+    pub quarter: C,
+    /// D magnified, as the numerator is.
+    pub magnified: C,
 }
 
 impl DeferredSoftmax {
-    /// P of unit scores: [`Exponential::levels`] levels. Slots at −1 give e^(low − high), negligible: unused slots are
-    /// put there instead of being masked.
+    /// Over denominators in [`low`, 1], with `before` iterations up to the refresh and `after` behind it.
+    ///
+    /// # Errors
+    /// Those of [`RelaxedInverse::split`].
+    pub fn new(exponential: Exponential, low: f64, before: usize, after: usize) -> Result<Self> {
+        let (before, after) = RelaxedInverse::split(low, before, after)?;
+        Ok(Self { exponential, before, after })
+    }
+
+    /// 4^n: factor of P beside exp.
+    #[must_use]
+    pub fn magnification(&self) -> f64 {
+        4f64.powi(i32::try_from(self.before.steps.len()).unwrap_or(i32::MAX))
+    }
+
+    /// P, magnified, of unit scores: [`Exponential::levels`] levels. Slots at −1 give e^(low − high), negligible: unused
+    /// slots are put there instead of being masked.
     ///
     /// # Errors
     /// Those of [`evaluate_series`] and [`Evaluator::square`].
     pub fn weights<E: Evaluator>(&self, evaluator: &E, scores: &E::Ciphertext) -> Result<E::Ciphertext> {
-        let coefficients = self.exponential.root.complex_coefficients();
+        let halving = (-(self.exponential.squarings as f64)).exp2();
+        let factor = self.magnification().powf(halving);
+        let coefficients: Vec<Complex64> =
+            self.exponential.root.complex_coefficients().iter().map(|c| c * factor).collect();
         let root = evaluate_series(evaluator, scores, &coefficients, None)?;
         self.exponential.square_up(evaluator, &root)
     }
 
-    /// Iterations before the refresh.
-    fn first(&self) -> Result<usize> {
-        self.inverse.doubled_before.ok_or_else(|| Error::Plan {
-            why: "the inverse of a softmax is not split at a refresh".to_owned(),
-            remedy: "give RelaxedInverse::new the step before which it is refreshed".to_owned(),
-        })
+    /// Factors of the sum of magnified weights, whose largest value (not magnified) is `largest`, for the two members of
+    /// [`Denominators`].
+    #[must_use]
+    pub fn denominator_factors(&self, largest: f64) -> [f64; 2] {
+        let gain = self.before.gain(self.before.steps.len());
+        // Half of −slope·x of the second part, which is refreshed and doubled.
+        let magnified = -self.after.slope / 2.0 * gain / largest;
+        [self.before.slope / (4.0 * largest * self.magnification()), magnified]
     }
 
-    /// Runs the iterations before the refresh on the first f and the numerator o: f and o at one level, ready for
-    /// [`join_complex`]. `places` is 1 at the slots of the result, 0 elsewhere; o may have junk elsewhere and comes out
-    /// clean, f must be clean.
+    /// What [`Denominators::quarter`] still lacks when it comes from the sums by its factor: added at `places`.
+    #[must_use]
+    pub fn quarter_offset(&self) -> f64 {
+        self.before.offset / 4.0
+    }
+
+    /// Runs the iterations before the refresh; returns half the first f of the second part, an affine function of D within
+    /// ±1, and the numerator o at one level, ready for [`join_complex`]. `places` is 1 at the slots of the result, 0 elsewhere; o may have junk elsewhere and
+    /// comes out clean, the denominators must be clean.
     ///
     /// When o stands below f (values are cached low), the factors are multiplied among themselves until they come down
     /// to o, which costs one level more than the iterations.
     ///
     /// # Errors
-    /// [`Error::Plan`] for an inverse without a refresh; those of the evaluator's products.
+    /// Those of the evaluator's products.
     pub fn before_refresh<E: Evaluator>(
         &self,
         evaluator: &E,
-        f: E::Ciphertext,
+        denominators: Denominators<E::Ciphertext>,
         o: E::Ciphertext,
         places: &[Complex64],
     ) -> Result<(E::Ciphertext, E::Ciphertext)> {
-        let first = self.first()?;
-        let (mut f, mut o) = (f, o);
+        let at_places = |value: f64| places.iter().map(|place| place * value).collect::<Vec<_>>();
+        let Denominators { mut quarter, magnified: mut d } = denominators;
+        let mut o = o;
         // Product of the factors that o has not taken yet.
         let mut pending: Option<E::Ciphertext> = None;
-        for step in self.inverse.steps.iter().take(first) {
-            let factor = step.factor(evaluator, &f, places)?;
+        let last = self.before.steps.len().saturating_sub(1);
+        for (index, step) in self.before.steps.iter().enumerate() {
+            let factor = evaluator.add_values(&quarter, &at_places(step.addend / 4.0))?;
+            d = multiply(evaluator, &d, &factor)?;
+            if index < last {
+                // (f/4)² · 4 = f²/4.
+                let square = evaluator.mul_integer(&evaluator.square(&quarter)?, 4)?;
+                quarter = evaluator.add_values(&square, &at_places(-step.shift / 4.0))?;
+            }
             let product = match pending.take() {
                 Some(pending) => multiply(evaluator, &pending, &factor)?,
                 None => factor,
@@ -96,19 +149,20 @@ impl DeferredSoftmax {
             } else {
                 pending = Some(product);
             }
-            f = step.advance(evaluator, &f, places)?;
         }
         if let Some(pending) = pending {
             o = multiply(evaluator, &o, &pending)?;
         }
+        let offsets = at_places(self.after.offset / 2.0);
+        let f = evaluator.add_values(&evaluator.negate(&d)?, &offsets)?;
         evaluator.align(&f, &o)
     }
 
-    /// Runs the iterations after the refresh on doubled f and o; returns the quotient up to
-    /// [`RelaxedInverse::gain`] (and the doubling), one level an iteration.
+    /// Runs the iterations after the refresh on the doubled f and o; returns the quotient up to [`DeferredSoftmax::gain`],
+    /// one level an iteration.
     ///
     /// # Errors
-    /// [`Error::Plan`] for an inverse without a refresh; those of the evaluator's products.
+    /// Those of the evaluator's products.
     pub fn after_refresh<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -116,9 +170,9 @@ impl DeferredSoftmax {
         o: E::Ciphertext,
         places: &[Complex64],
     ) -> Result<E::Ciphertext> {
-        let (first, last) = (self.first()?, self.inverse.steps.len() - 1);
         let (mut f, mut o) = (f, o);
-        for (index, step) in self.inverse.steps.iter().enumerate().skip(first) {
+        let last = self.after.steps.len().saturating_sub(1);
+        for (index, step) in self.after.steps.iter().enumerate() {
             o = multiply(evaluator, &o, &step.factor(evaluator, &f, places)?)?;
             if index < last {
                 f = step.advance(evaluator, &f, places)?;
@@ -127,10 +181,17 @@ impl DeferredSoftmax {
         Ok(o)
     }
 
-    /// Quotient in f64 for one denominator relative to its largest value: what a numerator is divided by, inverted.
+    /// What a numerator is multiplied by until the refresh, at the largest D: 1/gain of the first part. A numerator that
+    /// is divided by it beforehand stays within its quotient's magnitude.
     #[must_use]
-    pub fn inverse_value(&self, relative_denominator: f64) -> f64 {
-        self.inverse.value(relative_denominator)
+    pub fn first_gain(&self) -> f64 {
+        self.before.gain(self.before.steps.len())
+    }
+
+    /// What the result of [`DeferredSoftmax::after_refresh`] must still be multiplied by, the doubling included.
+    #[must_use]
+    pub fn gain(&self) -> f64 {
+        self.first_gain() * self.after.gain(self.after.steps.len()) / 2.0
     }
 }
 
@@ -152,26 +213,36 @@ mod tests {
         let client = ClearClient::new(ClearParameters::new(16, 13, 42).unwrap().with_bootstrapping(summary));
         let evaluator = client.dry_run();
         let places = vec![Complex64::new(1.0, 0.0); 8];
-        for (f_level, o_level, first, left) in [(6, 3, 5, 0), (6, 6, 5, 1), (6, 6, 6, 0), (5, 2, 4, 0)] {
-            let softmax = DeferredSoftmax {
-                exponential: Exponential::fit(Interval::new(-8.0, 0.0).unwrap(), 1, 1e-4).unwrap(),
-                inverse: RelaxedInverse::new(1e-5, 13, Some(first)).unwrap(),
-            };
+        for (d_level, o_level, before, left) in [(6, 3, 5, 0), (6, 6, 5, 1), (6, 6, 6, 0), (5, 2, 4, 0)] {
+            let exponential = Exponential::fit(Interval::new(-8.0, 0.0).unwrap(), 1, 1e-4).unwrap();
+            let softmax = DeferredSoftmax::new(exponential, 1e-5, before, 13 - before).unwrap();
             let xs: Vec<f64> = (0..8).map(|i| 1e-5f64.powf(f64::from(i) / 7.0)).collect();
-            let start = |x: &f64| Complex64::new(softmax.inverse.offset + softmax.inverse.slope * x, 0.0);
-            let f = client.encrypt(&xs.iter().map(start).collect::<Vec<_>>(), Level(f_level)).unwrap();
-            // The numerator is a quarter of the denominator, scaled so that it stays below one.
-            let half = softmax.inverse.gain(first);
-            let o: Vec<Complex64> =
-                (0..16).map(|i| Complex64::new(xs.get(i).map_or(0.3, |x| x * half / 4.0), 0.0)).collect();
-            let o = client.encrypt(&o, Level(o_level)).unwrap();
-            let (f, o) = softmax.before_refresh(&evaluator, f, o, &places).unwrap();
+            let encrypt = |values: &mut dyn Iterator<Item = f64>, level| {
+                let values: Vec<_> = values.map(|value| Complex64::new(value, 0.0)).collect();
+                client.encrypt(&values, Level(level)).unwrap()
+            };
+            let [quarter, magnified] = softmax.denominator_factors(1.0);
+            let size = softmax.magnification();
+            let denominators = Denominators {
+                quarter: encrypt(
+                    &mut xs.iter().map(|x| softmax.quarter_offset() + quarter * size * x),
+                    d_level,
+                ),
+                magnified: encrypt(&mut xs.iter().map(|x| magnified * size * x), d_level),
+            };
+            // The numerator is a quarter of the denominator; junk beside it.
+            let first = softmax.first_gain();
+            let o = (0..16).map(|i| xs.get(i).map_or(0.3, |x| x * size * first / 4.0));
+            let o = encrypt(&mut o.into_iter(), o_level);
+            let (f, o) = softmax.before_refresh(&evaluator, denominators, o, &places).unwrap();
             assert_eq!((f.level(), o.level()), (Level(left), Level(left)));
             let z = join_complex(&evaluator, &f, &o).unwrap();
+            let entering = client.decrypt(&z).unwrap();
+            assert!(entering.iter().all(|z| z.re.abs() <= 1.0 && z.im.abs() <= 1.0), "{entering:?}");
             let request = BootstrapRequest { level: Level(13), slots: 16, iterations: 1 };
             let (f, o) = split_complex(&evaluator, &evaluator.bootstrap(&z, request).unwrap()).unwrap();
             let o = softmax.after_refresh(&evaluator, f, o, &places).unwrap();
-            let gain = softmax.inverse.gain(13) / (2.0 * half);
+            let gain = softmax.gain() / first;
             let decrypted = client.decrypt(&o).unwrap();
             for (slot, x) in xs.iter().enumerate() {
                 let got = decrypted[slot].re * gain;

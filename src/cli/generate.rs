@@ -1,11 +1,12 @@
 //! `cachemir generate`: text from an encrypted prompt.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use cachemir::backend::clear::{ClearClient, ClearParameters};
+use cachemir::backend::clear::{ClearClient, ClearParameters, NoiseModel};
 use cachemir::backend::native::NativeClient;
 use cachemir::bootstrapping::BootstrapParameters;
 use cachemir::contract::{BootstrapSummary, Client, KeyRequest, Level, LevelChain};
@@ -22,6 +23,7 @@ use cachemir::llm::key_plan::plan_keys;
 use cachemir::llm::sampling::Sampling;
 use cachemir::llm::server::GenerationServer;
 use cachemir::llm::session::{GeneratedToken, GenerationRequest, Session};
+use cachemir::llm::shadow::{Shadow, StagePrecision};
 use cachemir::llm::texts::{PreparedModel, TextPart, built_in};
 use cachemir::llm::weights::Weights;
 use clap::{Args, ValueEnum};
@@ -83,6 +85,9 @@ pub struct Generate {
     /// Parameters.
     #[arg(long, visible_alias = "params", value_enum, default_value = "n16")]
     preset: Preset,
+    /// For the simulator: noise as N = 2^16 has it, and bootstraps that are wrong by 2^-BITS (standard deviation).
+    #[arg(long, value_name = "BITS")]
+    noise_bits: Option<f64>,
     /// Tokens the caches are laid out for; prompt and new tokens without it.
     #[arg(long)]
     context: Option<usize>,
@@ -111,6 +116,7 @@ struct GenerateReport {
     key_bytes: Option<u64>,
     peak_bytes: Option<u64>,
     precision_min_bits: Option<f64>,
+    stages: Vec<StagePrecision>,
     log2_failure_run: Option<f64>,
     #[serde(flatten)]
     verification: Option<Verification>,
@@ -153,9 +159,14 @@ impl Generate {
                     Preset::Test => 1 << 11,
                     Preset::N16 => 1 << 15,
                 };
+                // Slots that are put at the very end of an interval leave it when there is noise.
+                let bound = if self.noise_bits.is_some() { 1.001 } else { 1.0 };
                 let bootstrap =
-                    BootstrapSummary { output_level: Level(13), minimum_input_level: Level(0), bound: 1.0 };
-                let parameters = ClearParameters::new(slots, 13, 42)?.with_bootstrapping(bootstrap);
+                    BootstrapSummary { output_level: Level(13), minimum_input_level: Level(0), bound };
+                let mut parameters = ClearParameters::new(slots, 13, 42)?.with_bootstrapping(bootstrap);
+                if let Some(bits) = self.noise_bits {
+                    parameters = parameters.with_noise(NoiseModel::native(16, bits, self.seed));
+                }
                 let scheme = Scheme {
                     name: "clear",
                     chain: parameters.chain.clone(),
@@ -256,6 +267,7 @@ impl Generate {
         );
 
         let start = Instant::now();
+        let shadow_codec = codec.clone();
         let client = GenerationClient::new(client, codec, &prepared.model);
         let evaluator = client.evaluation_keys(&keys.request)?;
         let key_generation_s = start.elapsed().as_secs_f64();
@@ -272,7 +284,11 @@ impl Generate {
         };
         let server = GenerationServer::new(&decoder, evaluator, state);
         let mut session = Session::new(client, server, request.clone(), header.generated.clone())?;
-        let (steps, bootstraps) = self.stream(&mut session, &prepared, &mut header)?;
+        let mut shadow = match self.verify && saved.is_none() {
+            true => Some(shadow(&decoder, &scheme, &prepared, shadow_codec, &keys.request)?),
+            false => None,
+        };
+        let (steps, bootstraps) = self.stream(&mut session, &prepared, &mut header, shadow.as_mut())?;
 
         let token_ids: Vec<u32> = session.generated().to_vec();
         let seconds: Vec<f64> = steps.iter().map(|step| step.elapsed.as_secs_f64()).collect();
@@ -280,6 +296,8 @@ impl Generate {
         let later = seconds.get(1..).unwrap_or_default();
         let seconds_per_token =
             if later.is_empty() { first } else { later.iter().sum::<f64>() / later.len() as f64 };
+        let stages = shadow.map_or_else(Vec::new, |shadow| shadow.stages().to_vec());
+        print_precision(&stages);
         let verification = (self.verify && saved.is_none())
             .then(|| verify(&prepared, &request, &steps))
             .transpose()
@@ -309,7 +327,12 @@ impl Generate {
                 rotation_keys: keys.request.rotations.len(),
                 key_bytes: (key_bytes > 0).then_some(key_bytes),
                 peak_bytes: peak_memory_bytes(),
-                precision_min_bits: None,
+                precision_min_bits: stages
+                    .iter()
+                    .map(|stage| -stage.bootstrap_error.log2())
+                    .reduce(f64::min)
+                    .filter(|bits| bits.is_finite()),
+                stages,
                 log2_failure_run: scheme.log2_failure.map(|bits| bits + (bootstraps.max(1) as f64).log2()),
                 verification,
             };
@@ -341,21 +364,32 @@ impl Generate {
         session: &mut Session<'_, K>,
         prepared: &PreparedModel,
         header: &mut CheckpointHeader,
+        mut shadow: Option<&mut Shadow<'_>>,
     ) -> anyhow::Result<(Vec<GeneratedToken>, usize)> {
         let mut shown = prepared.tokenizer.decode(session.generated())?;
         print!("{}{shown}", self.prompt);
         std::io::stdout().flush()?;
         let (mut steps, mut bootstraps) = (Vec::new(), 0usize);
-        let per_token = 5 * prepared.model.config().num_hidden_layers;
         // All but the last token of the prompt stop at the last layer's cache.
-        let pending = session.pending_tokens();
-        let mut expected = pending.saturating_sub(1) * (per_token - 5) + per_token;
+        let per_token = session.server().decoder().plan().refreshes_per_token();
+        let last_layer = per_token / prepared.model.config().num_hidden_layers;
+        let mut expected = session.pending().len().saturating_sub(1) * (per_token - last_layer) + per_token;
         loop {
-            let (start, mut done) = (Instant::now(), 0usize);
+            let (start, mut done, mut iterations) = (Instant::now(), 0usize, 0usize);
             let terminal = std::io::stderr().is_terminal();
-            let step = session.next_token(&mut |progress, _| {
-                done += 1;
-                if terminal {
+            let mut failure = None;
+            if let Some(shadow) = &mut shadow {
+                shadow.expect(session.pending());
+            }
+            let step = session.next_token(&mut |client, progress, value| {
+                if let Some(shadow) = &mut shadow
+                    && failure.is_none()
+                {
+                    failure = shadow.compare(client, progress, value).err();
+                }
+                done += usize::from(progress.refreshed);
+                iterations += if progress.refreshed { progress.iterations } else { 0 };
+                if terminal && progress.refreshed {
                     let left =
                         start.elapsed().as_secs_f64() / done as f64 * expected.saturating_sub(done) as f64;
                     eprint!(
@@ -366,9 +400,12 @@ impl Generate {
                     );
                 }
             })?;
+            if let Some(failure) = failure {
+                return Err(failure).context("comparison with the simulator");
+            }
             let Some(step) = step else { break };
             expected = per_token;
-            bootstraps += done;
+            bootstraps += iterations;
             let text = prepared.tokenizer.decode(session.generated())?;
             print!("{}", text.strip_prefix(&shown).unwrap_or(&text));
             std::io::stdout().flush()?;
@@ -382,6 +419,27 @@ impl Generate {
         println!();
         Ok((steps, bootstraps))
     }
+}
+
+/// The simulator beside the run: same decoder, same levels, no noise.
+fn shadow<'m>(
+    decoder: &'m Decoder,
+    scheme: &Scheme,
+    prepared: &'m PreparedModel,
+    codec: HiddenCodec,
+    keys: &KeyRequest,
+) -> anyhow::Result<Shadow<'m>> {
+    let parameters = ClearParameters {
+        slots: scheme.slots,
+        chain: scheme.chain.clone(),
+        bootstrapping: Some(scheme.bootstrap),
+        noise: None,
+    };
+    let client = GenerationClient::new(ClearClient::new(parameters), codec, &prepared.model);
+    let evaluator = client.evaluation_keys(keys)?;
+    let mut state = decoder.new_state();
+    decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache)?;
+    Ok(Shadow::new(client, GenerationServer::new(decoder, evaluator, state)))
 }
 
 /// Runs the exact model on the tokens of the run and compares logits at every generated position.
@@ -414,6 +472,30 @@ fn verify(
         kl_mean: divergence / count,
         mode: "free_running",
     })
+}
+
+/// A line a stage and layer: the worst over all tokens.
+fn print_precision(stages: &[StagePrecision]) {
+    let mut worst: BTreeMap<(usize, &str), StagePrecision> = BTreeMap::new();
+    for stage in stages {
+        let entry = worst.entry((stage.progress.layer, stage.progress.stage)).or_insert(*stage);
+        entry.largest = entry.largest.max(stage.largest);
+        entry.bootstrap_error = entry.bootstrap_error.max(stage.bootstrap_error);
+        entry.bootstrap_deviation = entry.bootstrap_deviation.max(stage.bootstrap_deviation);
+        entry.drift = entry.drift.max(stage.drift);
+    }
+    if !worst.is_empty() {
+        println!("layer bootstrap        largest value   bits (rms / worst slot)   drift from the simulator");
+    }
+    for ((layer, name), stage) in worst {
+        println!(
+            "{layer:>5} {name:<16} {:>12.4} {:>12.1} / {:<12.1} 2^{:.1}",
+            stage.largest,
+            -stage.bootstrap_deviation.log2(),
+            -stage.bootstrap_error.log2(),
+            stage.drift.log2()
+        );
+    }
 }
 
 /// KL divergence of the softmax of `other` from that of `exact`, in nats.

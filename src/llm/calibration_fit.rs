@@ -248,7 +248,7 @@ fn fit_quotient(
 }
 
 fn fit_inverse(low: f64, targets: &CalibrationTargets) -> Result<InverseSite> {
-    let iterations = RelaxedInverse::fit(low, targets.inverse, None)?.steps.len();
+    let iterations = RelaxedInverse::fit(low, targets.inverse)?.steps.len();
     Ok(InverseSite { low, iterations })
 }
 

@@ -1,6 +1,6 @@
 //! The client of a generation: secret key, embedding, output head, sampling.
 
-use crate::contract::{Client, Evaluator, KeyRequest, Result};
+use crate::contract::{Client, Complex64, Evaluator, KeyRequest, Result};
 use ndarray::Array2;
 
 use super::hidden_codec::HiddenCodec;
@@ -53,12 +53,11 @@ impl<'m, K: Client> GenerationClient<'m, K> {
         Ok(self.model.logits(&row).row(0).to_vec())
     }
 
-    /// Decrypts a ciphertext of any stage, for checks of ranges.
+    /// Slots of a ciphertext of any stage, for checks of ranges and precision.
     ///
     /// # Errors
     /// Those of [`Client::decrypt`].
-    pub fn magnitude(&self, ciphertext: &CiphertextOf<K>) -> Result<f64> {
-        let slots = self.keys.decrypt(ciphertext)?;
-        Ok(slots.iter().map(|z| z.re.abs().max(z.im.abs())).fold(0.0, f64::max))
+    pub fn slots(&self, ciphertext: &CiphertextOf<K>) -> Result<Vec<Complex64>> {
+        self.keys.decrypt(ciphertext)
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::circuits::evaluate_series;
 use crate::circuits::inverse_sqrt::InverseSquareRoot;
-use crate::circuits::softmax::{join_complex, split_complex};
+use crate::circuits::softmax::{Denominators, join_complex, split_complex};
 use crate::contract::{BootstrapRequest, CiphertextInfo, Complex64, Error, Evaluator, Level, Result};
 use crate::packing::{AttentionPlan, CacheLayout, KeyValueCache, Packed, Rope, sum_strided};
 
@@ -17,18 +17,24 @@ use super::decoder_weights::{DecoderLayout, LayerProducts, norm_slope};
 use super::reference::KeyValueCache as ReferenceCache;
 use super::weights::Weights;
 
-/// Where a decode step stands; handed to the observer after each bootstrap or layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a decode step stands; handed to the observer before and after each bootstrap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Progress {
     /// Layer at work, counted from 0.
     pub layer: usize,
     /// Layers in all.
+    #[serde(skip)]
     pub layers: usize,
-    /// What has just been done.
+    /// What is bootstrapped.
     pub stage: &'static str,
+    /// Iterations of the bootstrap: 1, or 2 for the precise mode.
+    pub iterations: usize,
+    /// False just before the bootstrap, true just after it.
+    #[serde(skip)]
+    pub refreshed: bool,
 }
 
-/// Watches a decode step; gets the ciphertext that stands at each stage too, so that a simulator can check ranges.
+/// Watches a decode step; gets the ciphertext that stands at each stage too, so that a client can check it.
 pub type Observer<'a, C> = dyn FnMut(Progress, &C) + 'a;
 
 /// One layer, ready to run.
@@ -219,8 +225,9 @@ impl Decoder {
         let mut hidden = x.clone();
         for (index, (layer, cache)) in self.layers.iter().zip(&mut state.caches).enumerate() {
             let run = Run { decoder: self, layer, evaluator };
-            let mut tell =
-                |stage, value: &E::Ciphertext| observer(Progress { layer: index, layers, stage }, value);
+            let mut tell = |stage, iterations, refreshed, value: &E::Ciphertext| {
+                observer(Progress { layer: index, layers, stage, iterations, refreshed }, value);
+            };
             let query = run.cache_token(cache, &hidden, position)?;
             if index + 1 == layers && !wants_output {
                 break;
@@ -264,6 +271,9 @@ impl Decoder {
     }
 }
 
+/// The observer within one layer: stage, iterations of its bootstrap, whether it is done, and the ciphertext.
+type Tell<'a, C> = dyn FnMut(&'static str, usize, bool, &C) + 'a;
+
 /// One layer at work.
 struct Run<'a, E> {
     decoder: &'a Decoder,
@@ -272,13 +282,22 @@ struct Run<'a, E> {
 }
 
 impl<E: Evaluator> Run<'_, E> {
-    fn refresh(&self, x: &E::Ciphertext, refresh: Refresh) -> Result<E::Ciphertext> {
+    fn refresh(
+        &self,
+        x: &E::Ciphertext,
+        refresh: Refresh,
+        stage: &'static str,
+        tell: &mut Tell<'_, E::Ciphertext>,
+    ) -> Result<E::Ciphertext> {
+        tell(stage, refresh.iterations, false, x);
         let request = BootstrapRequest {
             level: refresh.level,
             slots: self.evaluator.slots(),
             iterations: refresh.iterations,
         };
-        self.evaluator.bootstrap(x, request)
+        let refreshed = self.evaluator.bootstrap(x, request)?;
+        tell(stage, refresh.iterations, true, &refreshed);
+        Ok(refreshed)
     }
 
     /// Norm and projections of the token; appends its key and value, returns its query.
@@ -313,7 +332,7 @@ impl<E: Evaluator> Run<'_, E> {
         cache: &KeyValueCache<E::Ciphertext>,
         query: &Packed<E::Ciphertext>,
         hidden: &E::Ciphertext,
-        tell: &mut dyn FnMut(&'static str, &E::Ciphertext),
+        tell: &mut Tell<'_, E::Ciphertext>,
     ) -> Result<E::Ciphertext> {
         let (evaluator, Layer { products, attention, functions, residual }) = (self.evaluator, self.layer);
         let plan = &functions.attention;
@@ -329,34 +348,38 @@ impl<E: Evaluator> Run<'_, E> {
             });
             constants.iter_mut().for_each(|constant| *constant -= 1.0);
             let unit = evaluator.add_values(scores, &constants)?;
-            tell("scores", &unit);
-            let unit = self.refresh(&unit, functions.refreshes.scores)?;
+            let unit = self.refresh(&unit, functions.refreshes.scores, "scores", tell)?;
             weights.push(plan.softmax.weights(evaluator, &unit)?);
         }
-        let inverse = &plan.softmax.inverse;
-        let f = attention.denominators(evaluator, &weights, inverse.slope / plan.largest_denominator)?;
-        let layout = f.layout;
-        let f = evaluator.add_values(&f.ciphertext, &layout.mask(inverse.offset))?;
-        let o = attention.weighted_values(evaluator, &weights, cache)?.ciphertext;
+        let factors = plan.softmax.denominator_factors(plan.largest_denominator);
+        let sums = attention.denominators(evaluator, &weights, &factors)?;
+        let [quarter, magnified] = sums.as_slice() else {
+            return Err(Error::Internal(format!("{} denominators of 2 factors", sums.len())));
+        };
+        let layout = quarter.layout;
         let places = layout.mask(1.0);
-        let (f, o) = plan.softmax.before_refresh(evaluator, f, o, &places)?;
+        let offset = layout.mask(plan.softmax.quarter_offset());
+        let denominators = Denominators {
+            quarter: evaluator.add_values(&quarter.ciphertext, &offset)?,
+            magnified: magnified.ciphertext.clone(),
+        };
+        let o = attention.weighted_values(evaluator, &weights, cache)?.ciphertext;
+        let (f, o) = plan.softmax.before_refresh(evaluator, denominators, o, &places)?;
         let both = join_complex(evaluator, &f, &o)?;
-        tell("numerator", &both);
-        let both = self.refresh(&both, functions.refreshes.numerator)?;
+        let both = self.refresh(&both, functions.refreshes.numerator, "numerator", tell)?;
         let (f, o) = split_complex(evaluator, &both)?;
         let o = plan.softmax.after_refresh(evaluator, f, o, &places)?;
         let projected = products.output.apply(evaluator, &Packed::new(o, layout))?.mask(evaluator, 1.0)?;
         let middle =
             self.add_residual(hidden, residual / functions.middle_residual, &projected.ciphertext)?;
-        tell("middle residual", &middle);
-        self.refresh(&middle, functions.refreshes.middle_residual)
+        self.refresh(&middle, functions.refreshes.middle_residual, "middle residual", tell)
     }
 
     /// Norm, SwiGLU, down projection and residual sum, refreshed.
     fn feed_forward(
         &self,
         middle: &E::Ciphertext,
-        tell: &mut dyn FnMut(&'static str, &E::Ciphertext),
+        tell: &mut Tell<'_, E::Ciphertext>,
     ) -> Result<E::Ciphertext> {
         let (evaluator, Layer { products, functions, .. }) = (self.evaluator, self.layer);
         let normed = self.decoder.norm(evaluator, middle, &functions.post_norm, functions.middle_residual)?;
@@ -366,15 +389,14 @@ impl<E: Evaluator> Run<'_, E> {
         let offset = Complex64::new(0.0, functions.gate.interval.unit_offset() / 2.0);
         let offsets: Vec<Complex64> = layout.mask(1.0).iter().map(|place| place * offset).collect();
         let both = evaluator.add_values(&both.ciphertext, &offsets)?;
-        tell("gate", &both);
-        let (up, gate) = split_complex(evaluator, &self.refresh(&both, functions.refreshes.gate)?)?;
+        let both = self.refresh(&both, functions.refreshes.gate, "gate", tell)?;
+        let (up, gate) = split_complex(evaluator, &both)?;
         let gate = evaluate_series(evaluator, &gate, &functions.gate.complex_coefficients(), None)?;
         let product = evaluator.mul(&evaluator.lower(&up, gate.level())?, &gate)?;
         let down = products.down.apply(evaluator, &Packed::new(product, layout))?.mask(evaluator, 1.0)?;
         let ratio = functions.middle_residual / functions.residual;
         let residual = self.add_residual(middle, ratio, &down.ciphertext)?;
-        tell("residual", &residual);
-        self.refresh(&residual, functions.refreshes.residual)
+        self.refresh(&residual, functions.refreshes.residual, "residual", tell)
     }
 
     /// x·`ratio` + `update`; x stands above the update.

@@ -148,10 +148,24 @@ impl DecoderPlan {
         Ok(Self { embedding: ranges.embedding, input_level: bootstrap.output_level, layers, final_norm })
     }
 
-    /// Bootstraps of one whole decode step.
+    /// Bootstrap points of one whole decode step.
+    #[must_use]
+    pub fn refreshes_per_token(&self) -> usize {
+        self.layers.iter().map(|layer| layer.refreshes.all().len()).sum()
+    }
+
+    /// Bootstraps of one whole decode step: the iterations of all its bootstrap points.
     #[must_use]
     pub fn bootstraps_per_token(&self) -> usize {
-        5 * self.layers.len()
+        self.layers.iter().flat_map(|layer| layer.refreshes.all()).map(|refresh| refresh.iterations).sum()
+    }
+}
+
+impl LayerRefreshes {
+    /// All of them, in order.
+    #[must_use]
+    pub fn all(&self) -> [Refresh; 5] {
+        [self.scores, self.numerator, self.middle_residual, self.gate, self.residual]
     }
 }
 
@@ -189,7 +203,8 @@ impl LayerFunctions {
                 top - bottom,
             ));
         }
-        let attention = AttentionFunctions::new(&site("softmax"), ranges, accuracy, bootstrap, cache_level)?;
+        let (attention, numerator) =
+            AttentionFunctions::new(&site("softmax"), ranges, accuracy, bootstrap, cache_level)?;
         let full = Refresh { level: bootstrap.output_level, iterations: 1 };
         Ok(Self {
             input_norm,
@@ -198,7 +213,7 @@ impl LayerFunctions {
             post_norm,
             refreshes: LayerRefreshes {
                 scores: full,
-                numerator: full,
+                numerator,
                 middle_residual: full,
                 gate: Refresh { level: Level(bottom + gate.levels() + 3), iterations: 1 },
                 residual: full,
@@ -219,7 +234,7 @@ impl AttentionFunctions {
         accuracy: Accuracy,
         bootstrap: BootstrapSummary,
         cache_level: Level,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Refresh)> {
         let (top, bottom) = (bootstrap.output_level.0, bootstrap.minimum_input_level.0);
         // Offsets put the largest D of every head at 1; no score exceeds the logarithm of its D.
         let heads = &ranges.heads;
@@ -241,40 +256,62 @@ impl AttentionFunctions {
             .ok_or_else(|| too_deep(site, exponential.levels() + 3, top - bottom))?;
         let numerator = cache_level.0.saturating_sub(2).min(denominator);
         let before = if numerator >= denominator { denominator - bottom } else { denominator - bottom - 1 };
-        // After the refresh: the iterations, the output projection and its mask.
-        let after = top.saturating_sub(bottom + 2);
         let low = (-widest).exp();
-        let fitted = RelaxedInverse::fit(low, accuracy.inverse, None)?;
-        let iterations = fitted.steps.len().max(2);
-        let inverse = if iterations <= before + after {
-            let before = before.min(iterations - 1);
-            RelaxedInverse::new(low, iterations, Some(before))?
-        } else {
-            // Too few levels for the whole interval: its lower end is given up, where the inverse then only
-            // underestimates.
-            let mut kept = low;
-            while RelaxedInverse::new(kept, before + after, None)?.worst_error > accuracy.inverse {
-                kept *= 1.25;
-                if kept > low * 1e3 {
-                    return Err(too_deep(site, iterations, before + after));
-                }
-            }
-            RelaxedInverse::new(kept, before + after, Some(before))?
-        };
-        let first = inverse.doubled_before.unwrap_or(0);
-        let (half, whole) = (inverse.gain(first), inverse.gain(inverse.steps.len()));
+        let mut refresh = Refresh { level: bootstrap.output_level, iterations: 1 };
+        let mut softmax = split_softmax(site, &exponential, low, accuracy.inverse, before, refresh, bottom)?;
+        if softmax.after.low < SMALLEST_REFRESHED {
+            refresh = Refresh { level: Level(top - 1), iterations: 2 };
+            softmax = split_softmax(site, &exponential, low, accuracy.inverse, before, refresh, bottom)?;
+        }
         let largest = (-scores.high).exp();
-        let value_factors: Vec<f64> = heads.iter().map(|head| half / (largest * head.value)).collect();
-        let output_factors = value_factors.iter().map(|factor| whole / (2.0 * largest * factor)).collect();
-        Ok(Self {
-            softmax: DeferredSoftmax { exponential, inverse },
+        let value_factors: Vec<f64> =
+            heads.iter().map(|head| softmax.first_gain() / (largest * head.value)).collect();
+        let output_factors = value_factors.iter().map(|factor| softmax.gain() / (largest * factor)).collect();
+        let functions = Self {
+            softmax,
             shifts: heads.iter().map(|head| head.shift.clone()).collect(),
             offsets: heads.iter().map(|head| head.offset + head.log_denominator.high).collect(),
             largest_denominator: largest,
             value_factors,
             output_factors,
-        })
+        };
+        Ok((functions, refresh))
     }
+}
+
+/// Below it a half-iterated denominator is refreshed in two iterations: a bootstrap is good for 20 bits in its worst slot,
+/// and a denominator must come out of it with a relative error below 1/256.
+const SMALLEST_REFRESHED: f64 = 1.0 / 4096.0;
+
+/// The softmax whose denominators range over [`low`, 1], with at most `before` iterations up to `refresh`.
+fn split_softmax(
+    site: &str,
+    exponential: &Exponential,
+    low: f64,
+    error: f64,
+    before: usize,
+    refresh: Refresh,
+    bottom: usize,
+) -> Result<DeferredSoftmax> {
+    // After the refresh: the iterations, the output projection and its mask.
+    let after = refresh.level.0.saturating_sub(bottom + 2);
+    let iterations = RelaxedInverse::fit(low, error)?.steps.len().max(2);
+    let (low, iterations) = if iterations <= before + after {
+        (low, iterations)
+    } else {
+        // Too few levels for the whole interval: its lower end is given up, where the inverse then only
+        // underestimates.
+        let mut kept = low;
+        while RelaxedInverse::new(kept, before + after)?.worst_error > error {
+            kept *= 1.25;
+            if kept > low * 1e3 {
+                return Err(too_deep(site, iterations, before + after));
+            }
+        }
+        (kept, before + after)
+    };
+    let before = before.min(iterations - 1);
+    DeferredSoftmax::new(exponential.clone(), low, before, iterations - before)
 }
 
 /// 1/√ over the mean squares of `range`, ε included.

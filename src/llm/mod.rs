@@ -25,6 +25,7 @@ pub mod reference;
 pub mod sampling;
 pub mod server;
 pub mod session;
+pub mod shadow;
 pub mod simulation;
 pub mod texts;
 pub mod tokenizer;

@@ -22,6 +22,11 @@ impl<'d, E: Evaluator> GenerationServer<'d, E> {
         self.state.position()
     }
 
+    /// The decoder it runs.
+    pub fn decoder(&self) -> &'d Decoder {
+        self.decoder
+    }
+
     /// The evaluator at work.
     pub fn evaluator(&self) -> &E {
         &self.evaluator

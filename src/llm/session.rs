@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::contract::{Client, Error, Result};
 
 use super::client::{CiphertextOf, GenerationClient};
-use super::decoder::Observer;
+use super::decoder::Progress;
 use super::sampling::Sampling;
 use super::server::GenerationServer;
 
@@ -61,6 +61,9 @@ pub struct GeneratedToken {
     pub elapsed: Duration,
 }
 
+/// Watches a generation from the client's side: it can decrypt what the server holds, which no server can.
+pub type SessionObserver<'a, 'm, K> = dyn FnMut(&GenerationClient<'m, K>, Progress, &CiphertextOf<K>) + 'a;
+
 /// A generation under way.
 pub struct Session<'m, K: Client> {
     client: GenerationClient<'m, K>,
@@ -104,9 +107,10 @@ impl<'m, K: Client> Session<'m, K> {
     }
 
     /// Tokens the next call feeds to the server.
-    pub fn pending_tokens(&self) -> usize {
-        let known = self.request.prefix.len() + self.request.prompt.len() + self.generated.len();
-        known.saturating_sub(self.server.position())
+    pub fn pending(&self) -> Vec<u32> {
+        let GenerationRequest { prefix, prompt, .. } = &self.request;
+        let known = prefix.iter().chain(prompt).chain(&self.generated);
+        known.skip(self.server.position()).copied().collect()
     }
 
     /// The server side.
@@ -125,7 +129,7 @@ impl<'m, K: Client> Session<'m, K> {
     /// Those of [`GenerationServer::accept`] and of encryption and decryption; the session stays usable.
     pub fn next_token(
         &mut self,
-        observer: &mut Observer<'_, CiphertextOf<K>>,
+        observer: &mut SessionObserver<'_, 'm, K>,
     ) -> Result<Option<GeneratedToken>> {
         if self.finished {
             return Ok(None);
@@ -137,7 +141,9 @@ impl<'m, K: Client> Session<'m, K> {
         let mut answer = None;
         for (position, token) in known.iter().enumerate().skip(self.server.position()) {
             let encrypted = self.client.encrypt_token(*token)?;
-            answer = self.server.accept(&encrypted, position + 1 == known.len(), observer)?;
+            let client = &self.client;
+            let mut tell = |progress: Progress, value: &CiphertextOf<K>| observer(client, progress, value);
+            answer = self.server.accept(&encrypted, position + 1 == known.len(), &mut tell)?;
         }
         let answer = answer.ok_or_else(|| Error::Internal("a decode step without output".to_owned()))?;
         let logits = self.client.logits(&answer)?;

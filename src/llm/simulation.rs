@@ -59,9 +59,11 @@ pub struct SimulatedFunctions<'a> {
     remaining: BTreeMap<usize, Vec<f64>>,
 }
 
-struct LayerInverses {
-    first: RelaxedInverse,
-    later: Option<RelaxedInverse>,
+enum LayerInverses {
+    /// Iterations before and after the refresh of numerator and denominator.
+    Deferred { before: RelaxedInverse, after: RelaxedInverse },
+    /// Inverses of the first division and of those after a squaring.
+    NormalizeAndSquare { first: RelaxedInverse, later: RelaxedInverse },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,17 +80,23 @@ impl<'a> SimulatedFunctions<'a> {
     /// # Errors
     /// [`Error::Plan`] when the table's inverses cannot be built.
     pub fn new(table: &'a CalibrationTable, noise: Option<BootstrapNoise>) -> Result<Self> {
-        let build = |site: InverseSite| RelaxedInverse::new(site.low, site.iterations, None);
+        let build = |site: InverseSite| RelaxedInverse::new(site.low, site.iterations);
+        let split = |site: InverseSite| {
+            let before = ITERATIONS_BEFORE_REFRESH.min(site.iterations.saturating_sub(1)).max(1);
+            RelaxedInverse::split(site.low, before, site.iterations.saturating_sub(before).max(1))
+        };
         let inverses = table
             .layers
             .iter()
             .map(|layer| match &layer.softmax.method {
                 SoftmaxMethod::Deferred => {
-                    Ok(LayerInverses { first: build(layer.softmax.inverse)?, later: None })
+                    let (before, after) = split(layer.softmax.inverse)?;
+                    Ok(LayerInverses::Deferred { before, after })
                 }
-                SoftmaxMethod::NormalizeAndSquare(site) => {
-                    Ok(LayerInverses { first: build(site.first)?, later: Some(build(site.later)?) })
-                }
+                SoftmaxMethod::NormalizeAndSquare(site) => Ok(LayerInverses::NormalizeAndSquare {
+                    first: build(site.first)?,
+                    later: build(site.later)?,
+                }),
             })
             .collect::<Result<_>>()?;
         Ok(Self {
@@ -141,21 +149,14 @@ impl<'a> SimulatedFunctions<'a> {
         self.noise.as_mut().map_or(0.0, |(level, rng)| *level * normal(rng))
     }
 
-    /// Quotient of one row of the deferred softmax; also says how much noise at the refresh still grows.
-    fn divide(&mut self, inverse: &RelaxedInverse, denominator: f64) -> (f64, f64) {
-        let mut f = inverse.slope.mul_add(denominator, inverse.offset);
-        let (mut product, mut rest) = (1.0, 1.0);
-        for (index, step) in inverse.steps.iter().enumerate() {
-            if index == ITERATIONS_BEFORE_REFRESH.min(inverse.steps.len() - 1) {
-                f += self.deviate();
-                rest = 1.0;
-            }
-            let factor = (f + step.addend) * step.gain;
-            product *= factor;
-            rest *= factor;
-            f = f.mul_add(f, -step.shift);
-        }
-        (product, rest)
+    /// 1/D of one row of the deferred softmax, whose half-divided D is refreshed on the way; also says how much noise at
+    /// the refresh still grows.
+    fn divide(&mut self, before: &RelaxedInverse, after: &RelaxedInverse, denominator: f64) -> (f64, f64) {
+        let half = before.value(denominator);
+        // What is refreshed is −slope/2·x.
+        let x = denominator.mul_add(half, self.deviate() * 2.0 / after.slope);
+        let rest = after.value(x);
+        (half * rest, rest)
     }
 }
 
@@ -214,23 +215,26 @@ impl BlockFunctions for SimulatedFunctions<'_> {
                 .inverses
                 .get(layer)
                 .ok_or_else(|| Error::Internal(format!("no inverse of layer {layer}")))?;
-            if let Some(later) = inverses.later.clone() {
-                let quotient = inverses.first.value(sum);
-                for weight in &mut weights {
-                    // The shares are refreshed after the first division; they lie within 1.
-                    *weight = *weight * quotient + self.deviate();
+            match inverses {
+                LayerInverses::NormalizeAndSquare { first, later } => {
+                    let (quotient, later) = (first.value(sum), later.clone());
+                    for weight in &mut weights {
+                        // The shares are refreshed after the first division; they lie within 1.
+                        *weight = *weight * quotient + self.deviate();
+                    }
+                    for _ in 0..squarings {
+                        weights.iter_mut().for_each(|weight| *weight *= *weight);
+                        let quotient = later.value(weights.iter().sum());
+                        weights.iter_mut().for_each(|weight| *weight *= quotient);
+                    }
+                    remaining.push(1.0);
                 }
-                for _ in 0..squarings {
-                    weights.iter_mut().for_each(|weight| *weight *= *weight);
-                    let quotient = later.value(weights.iter().sum());
+                LayerInverses::Deferred { before, after } => {
+                    let (before, after) = (before.clone(), after.clone());
+                    let (quotient, rest) = self.divide(&before, &after, sum);
                     weights.iter_mut().for_each(|weight| *weight *= quotient);
+                    remaining.push(rest);
                 }
-                remaining.push(1.0);
-            } else {
-                let inverse = inverses.first.clone();
-                let (quotient, rest) = self.divide(&inverse, sum);
-                weights.iter_mut().for_each(|weight| *weight *= quotient);
-                remaining.push(rest);
             }
             for (column, score) in scores.iter_mut().enumerate() {
                 *score = weights.get(column).map_or(0.0, |weight| *weight as f32);

@@ -325,9 +325,9 @@ impl AttentionPlan {
         self.gather(evaluator, &values, 1.0)
     }
 
-    /// Σ_token weight · `factor` for all query heads, in [`AttentionPlan::output_layout`]: clean, the sum of a head at each
-    /// of its dimensions, ready to divide the weighted values. `weights` must be zero at the slots of no token. One level
-    /// below the weights, two when compact.
+    /// Σ_token weight · factor for each of `factors` and all query heads, in [`AttentionPlan::output_layout`]: clean, the
+    /// sum of a head at each of its dimensions, ready to divide the weighted values. `weights` must be zero at the slots of
+    /// no token. One level below the weights, two when compact; a mask a factor.
     ///
     /// # Errors
     /// [`Error::Shape`] without weights; those of the evaluator.
@@ -335,8 +335,8 @@ impl AttentionPlan {
         &self,
         evaluator: &E,
         weights: &[E::Ciphertext],
-        factor: f64,
-    ) -> Result<Packed<E::Ciphertext>> {
+        factors: &[f64],
+    ) -> Result<Vec<Packed<E::Ciphertext>>> {
         let mut weights = weights.iter();
         let mut all = weights.next().cloned().ok_or_else(|| Error::Shape {
             operation: "softmax denominators",
@@ -353,7 +353,7 @@ impl AttentionPlan {
             let blocks = sum_strided(evaluator, &weights, self.score_layout().lanes(), step)?;
             sums.push(sum_strided(evaluator, &blocks, self.stored().tokens(), 1)?);
         }
-        self.gather(evaluator, &sums, factor)
+        factors.iter().map(|factor| self.gather(evaluator, &sums, *factor)).collect()
     }
 
     /// The weights query vector `query` multiplies the lanes with, repeated with the period of the lanes: the weights

@@ -429,11 +429,20 @@ impl Evaluator for ClearEvaluator {
         {
             return Err(Error::EvaluationKey { key: "bootstrapping", level: a.level });
         }
-        if request.level > summary.output_level {
+        if !(1..=2).contains(&request.iterations) {
+            return Err(Error::Unsupported {
+                backend: "clear",
+                operation: format!("bootstrap in {} iterations", request.iterations),
+                remedy: "use 1 or 2".to_owned(),
+            });
+        }
+        // The correction of a second iteration takes a level, as on the real backends.
+        let highest = Level(summary.output_level.0.saturating_sub(request.iterations - 1));
+        if request.level > highest {
             return Err(Error::LevelOutOfRange {
                 operation: "bootstrap",
                 level: request.level,
-                max: summary.output_level,
+                max: highest,
             });
         }
         if a.level < summary.minimum_input_level {
@@ -457,7 +466,7 @@ impl Evaluator for ClearEvaluator {
         });
         let mut values = a.values.to_vec();
         if let Some(noise) = &self.noise {
-            noise.bootstrap(&mut values);
+            noise.bootstrap(&mut values, request.iterations);
         }
         Ok(ClearCiphertext::new(values, request.level, self.parameters.chain.canonical_scale(request.level)?))
     }

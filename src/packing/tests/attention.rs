@@ -154,7 +154,7 @@ fn check(slots: usize, shape: BlockShape, grouping: Grouping, tokens: usize, max
             expected.iter().zip(layout.values(segment, tokens, |_, _| 1.0)).map(|(s, v)| s + v).collect();
         weights.push(client.encrypt(&values, Level(5)).unwrap());
     }
-    let sums = attention.denominators(&evaluator, &weights, 0.25).unwrap();
+    let sums = attention.denominators(&evaluator, &weights, &[0.25]).unwrap().remove(0);
     let head_dim = shape.attention.head_dim;
     let expected: Vec<f64> = sums_wanted.iter().flat_map(|sum| vec![sum * 0.25; head_dim]).collect();
     let output_order = attention.output_order().unwrap();
