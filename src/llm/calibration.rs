@@ -18,7 +18,7 @@ use super::files::read_bounded;
 /// File name beside the model.
 pub const CALIBRATION_FILE: &str = "calibration.json";
 /// Version of the format written here.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 const MAX_CALIBRATION_BYTES: u64 = 1 << 28;
 
 /// All sites of one model.
@@ -201,17 +201,31 @@ pub struct SquaringSite {
     pub later: InverseSite,
 }
 
-/// One query head: x = q·k/√hd − q·`shift_weights` − `shift_constant` is what exp is taken of, q after RoPE.
+/// One query head: x = q·k/√hd − q·`shift_weights` − q²·`shift_square_weights` − `shift_constant` is what exp is taken of,
+/// q after RoPE.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeadSite {
     /// `head_dim` weights. Subtracted, times √hd, from every cached key of this head.
     pub shift_weights: Vec<f64>,
+    /// `head_dim` weights of the squared features of q; all zero where they do not help.
+    pub shift_square_weights: Vec<f64>,
     /// Constant of the shift.
     pub shift_constant: f64,
     /// Shifted scores that were seen.
     pub scores: Interval,
     /// log of the denominators Σ exp(x) that were seen; 0 is the top with its head-room.
     pub log_denominators: Interval,
+}
+
+impl HeadSite {
+    /// The shift of one query, after RoPE.
+    pub fn shift(&self, query: impl Iterator<Item = f32>) -> f64 {
+        let weights = self.shift_weights.iter().zip(&self.shift_square_weights);
+        weights.zip(query).fold(self.shift_constant, |sum, ((weight, square_weight), q)| {
+            let q = f64::from(q);
+            sum + weight * q + square_weight * q * q
+        })
+    }
 }
 
 /// SiLU of one layer.
@@ -296,7 +310,8 @@ impl CalibrationTable {
             .layers
             .iter()
             .flat_map(|layer| &layer.softmax.heads)
-            .map(|head| ("shift weights", head.shift_weights.len(), config.head_dim));
+            .flat_map(|head| [&head.shift_weights, &head.shift_square_weights])
+            .map(|weights| ("shift weights", weights.len(), config.head_dim));
         for (what, found, wanted) in counts.into_iter().chain(heads).chain(weights) {
             if found != wanted {
                 return Err(format!("{found} {what}, the model has {wanted}"));

@@ -17,7 +17,7 @@ use super::calibration::{
     SoftmaxMethod, SoftmaxSite, SquaringSite,
 };
 use super::calibration_record::{HeadRecord, LayerRecord, RangeRecorder, SeenRange};
-use super::calibration_shift::{AffineShift, fit_shift};
+use super::calibration_shift::{ScoreShift, fit_shift};
 
 /// Squarings of normalise-and-square; the record holds the sums for exactly this many.
 const SQUARINGS: usize = 2;
@@ -157,12 +157,11 @@ fn fit_head(head: &HeadRecord, quarters: bool, targets: &CalibrationTargets) -> 
     let sums: Vec<f64> =
         head.rows.iter().map(|row| if quarters { row.log_sum_of_quarter } else { row.log_sum }).collect();
     let texts: Vec<usize> = head.rows.iter().map(|row| row.text).collect();
-    let AffineShift { weights, constant, residuals } = fit_shift(queries, &sums, &texts)?;
-    let shift =
-        AffineShift { weights, constant: constant + residuals.high + targets.denominator_top, residuals };
+    let ScoreShift { weights, square_weights, constant, residuals } = fit_shift(queries, &sums, &texts)?;
     let mut site = HeadSite {
-        shift_weights: shift.weights.clone(),
-        shift_constant: shift.constant,
+        shift_weights: weights,
+        shift_square_weights: square_weights,
+        shift_constant: constant + residuals.high + targets.denominator_top,
         scores: Interval { low: 0.0, high: 0.0 },
         log_denominators: Interval {
             low: residuals.low - residuals.high - targets.denominator_top,
@@ -184,8 +183,7 @@ fn shifted_ranges(head: &HeadRecord, site: &HeadSite, quarters: bool) -> Shifted
     let width = site.shift_weights.len().max(1);
     let mut seen = ShiftedRanges { scores: SeenRange::default(), log_denominators: SeenRange::default() };
     for (query, row) in head.queries.chunks_exact(width).zip(&head.rows) {
-        let shift: f64 = site.shift_constant
-            + site.shift_weights.iter().zip(query).map(|(weight, q)| weight * f64::from(*q)).sum::<f64>();
+        let shift = site.shift(query.iter().copied());
         let (sum, lowest) =
             if quarters { (row.log_sum_of_quarter, row.lowest / 4.0) } else { (row.log_sum, row.lowest) };
         seen.log_denominators.add(sum - shift);

@@ -27,6 +27,11 @@ impl Default for SeenRange {
 }
 
 impl SeenRange {
+    /// How far the values range.
+    pub fn width(&self) -> f64 {
+        self.high - self.low
+    }
+
     /// Takes a value in.
     pub fn add(&mut self, value: f64) {
         self.low = self.low.min(value);

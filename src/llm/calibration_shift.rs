@@ -1,10 +1,11 @@
-//! The shift of a head's scores: an affine function of the rotated query that predicts log D.
+//! The shift of a head's scores: a function of the rotated query that predicts log D, affine or with the squares of its
+//! features (were the keys normally distributed, log D would be quadratic in the query).
 //!
 //! Ridge least squares; its strength is the one whose residuals range least over texts that were left out of the fit
 //! (four folds by text). The range those residuals span is the honest one to build an interval on: fitted rows would
 //! look narrower than new text is. A constant shift (infinite ridge) is among the candidates.
 
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate};
 
 use crate::contract::{Error, Result};
 
@@ -16,20 +17,15 @@ const STRENGTHS: [f64; 6] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
 
 /// A fitted shift and how far its residuals range over left-out and fitted texts together.
 #[derive(Clone, Debug)]
-pub struct AffineShift {
+pub struct ScoreShift {
     /// One weight a feature of the query.
     pub weights: Vec<f64>,
+    /// One weight a squared feature; zeros when squares do not help.
+    pub square_weights: Vec<f64>,
     /// The constant.
     pub constant: f64,
     /// target − prediction.
     pub residuals: SeenRange,
-}
-
-impl AffineShift {
-    /// The shift of one query.
-    pub fn value(&self, query: impl Iterator<Item = f32>) -> f64 {
-        self.constant + self.weights.iter().zip(query).map(|(weight, q)| weight * f64::from(q)).sum::<f64>()
-    }
 }
 
 /// Sums that least squares needs; those of several folds add up.
@@ -85,13 +81,40 @@ impl Moments {
 ///
 /// # Errors
 /// [`Error::Plan`] when there are no rows.
-pub fn fit_shift(queries: ArrayView2<'_, f32>, targets: &[f64], texts: &[usize]) -> Result<AffineShift> {
+pub fn fit_shift(queries: ArrayView2<'_, f32>, targets: &[f64], texts: &[usize]) -> Result<ScoreShift> {
     if queries.nrows() == 0 || queries.nrows() != targets.len() || targets.len() != texts.len() {
         return Err(Error::Plan {
             why: format!("{} queries, {} targets, {} texts", queries.nrows(), targets.len(), texts.len()),
             remedy: "calibrate on at least one text".to_owned(),
         });
     }
+    let affine = queries.mapv(f64::from);
+    let quadratic = concatenate(Axis(1), &[affine.view(), affine.mapv(|q| q * q).view()])
+        .map_err(|source| Error::Internal(format!("features of a shift: {source}")))?;
+    let candidates =
+        [affine, quadratic].into_iter().filter_map(|features| best_ridge(features, targets, texts));
+    let narrowest = candidates.min_by(|a, b| a.residuals.width().total_cmp(&b.residuals.width()));
+    let Ridge { mut weights, constant, residuals } = narrowest.ok_or_else(|| Error::Plan {
+        why: "no shift of the scores could be fitted: a score is not finite".to_owned(),
+        remedy: "check the model's weights".to_owned(),
+    })?;
+    weights.resize(2 * queries.ncols(), 0.0);
+    let square_weights = weights.split_off(queries.ncols());
+    Ok(ScoreShift { weights, square_weights, constant, residuals })
+}
+
+/// A ridge regression and its residuals.
+struct Ridge {
+    weights: Vec<f64>,
+    constant: f64,
+    residuals: SeenRange,
+}
+
+/// The ridge regression on `features` whose residuals range least; `None` when nothing finite comes out.
+fn best_ridge(features: Array2<f64>, targets: &[f64], texts: &[usize]) -> Option<Ridge> {
+    // Features of one size: one strength suits all.
+    let deviations = features.std_axis(Axis(0), 0.0).mapv(|deviation| deviation.max(1e-12));
+    let features = features / &deviations;
     let folds: Vec<(Array2<f64>, Array1<f64>)> = (0..FOLDS)
         .map(|fold| {
             let rows: Vec<usize> = texts
@@ -100,7 +123,7 @@ pub fn fit_shift(queries: ArrayView2<'_, f32>, targets: &[f64], texts: &[usize])
                 .filter(|(_, text)| *text % FOLDS == fold)
                 .map(|(row, _)| row)
                 .collect();
-            let features = queries.select(Axis(0), &rows).mapv(f64::from);
+            let features = features.select(Axis(0), &rows);
             let targets = rows.iter().filter_map(|row| targets.get(*row).copied()).collect();
             (features, targets)
         })
@@ -110,9 +133,8 @@ pub fn fit_shift(queries: ArrayView2<'_, f32>, targets: &[f64], texts: &[usize])
     let whole = moments
         .iter()
         .skip(1)
-        .fold(moments.first().cloned(), |sum, fold| sum.map(|sum| sum.combine(fold, 1.0)))
-        .ok_or_else(|| Error::Internal("no folds".to_owned()))?;
-    let mut best: Option<(f64, AffineShift)> = None;
+        .fold(moments.first().cloned(), |sum, fold| sum.map(|sum| sum.combine(fold, 1.0)))?;
+    let mut best: Option<Ridge> = None;
     for strength in STRENGTHS.into_iter().chain([f64::INFINITY]) {
         let Some((weights, constant)) = whole.solve(strength) else { continue };
         let mut residuals = SeenRange::default();
@@ -129,15 +151,13 @@ pub fn fit_shift(queries: ArrayView2<'_, f32>, targets: &[f64], texts: &[usize])
                 }
             }
         }
-        let width = residuals.high - residuals.low;
-        if complete && width.is_finite() && best.as_ref().is_none_or(|(narrowest, _)| width < *narrowest) {
-            best = Some((width, AffineShift { weights: weights.to_vec(), constant, residuals }));
+        let width = residuals.width();
+        if complete && width.is_finite() && best.as_ref().is_none_or(|best| width < best.residuals.width()) {
+            let weights = (&weights / &deviations).to_vec();
+            best = Some(Ridge { weights, constant, residuals });
         }
     }
-    best.map(|(_, shift)| shift).ok_or_else(|| Error::Plan {
-        why: "no shift of the scores could be fitted: a score is not finite".to_owned(),
-        remedy: "check the model's weights".to_owned(),
-    })
+    best
 }
 
 fn take_residuals(
@@ -224,6 +244,17 @@ mod tests {
         let width = shift.residuals.high - shift.residuals.low;
         assert!(width < 1e-2, "residuals range over {width}");
         assert!((shift.weights[0] - 3.0).abs() < 1e-2 && (shift.constant - 7.0).abs() < 1e-2, "{shift:?}");
+    }
+
+    #[test]
+    fn a_quadratic_target_is_found_again() {
+        let (queries, mut targets, texts) = synthetic(0.0);
+        for (target, query) in targets.iter_mut().zip(queries.rows()) {
+            *target += 5.0 * f64::from(query[1]).powi(2);
+        }
+        let shift = fit_shift(queries.view(), &targets, &texts).unwrap();
+        assert!(shift.residuals.width() < 1e-2, "residuals range over {}", shift.residuals.width());
+        assert!((shift.square_weights[1] - 5.0).abs() < 1e-1, "{shift:?}");
     }
 
     #[test]

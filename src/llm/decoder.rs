@@ -274,6 +274,12 @@ impl Decoder {
 /// The observer within one layer: stage, iterations of its bootstrap, whether it is done, and the ciphertext.
 type Tell<'a, C> = dyn FnMut(&'static str, usize, bool, &C) + 'a;
 
+/// A query after RoPE, times 1/√head_dim, and what it takes off every key it meets.
+struct Query<C> {
+    vector: Packed<C>,
+    square_shift: Option<Packed<C>>,
+}
+
 /// One layer at work.
 struct Run<'a, E> {
     decoder: &'a Decoder,
@@ -306,7 +312,7 @@ impl<E: Evaluator> Run<'_, E> {
         cache: &mut KeyValueCache<E::Ciphertext>,
         hidden: &E::Ciphertext,
         position: usize,
-    ) -> Result<Packed<E::Ciphertext>> {
+    ) -> Result<Query<E::Ciphertext>> {
         let (evaluator, Layer { products, attention, functions, residual }) = (self.evaluator, self.layer);
         let normed = self.decoder.norm(evaluator, hidden, &functions.input_norm, *residual)?;
         let normed = Packed::new(normed, self.decoder.layout.hidden);
@@ -323,14 +329,24 @@ impl<E: Evaluator> Run<'_, E> {
         cache.append(evaluator, &key, &value)?;
         let query = products.query.apply_prepared(evaluator, &prepared, None, 0)?;
         let scale = 1.0 / (heads.head_dim() as f64).sqrt();
-        rope.apply(evaluator, &heads, &query, position, scale)
+        let vector = rope.apply(evaluator, &heads, &query, position, scale)?;
+        let squares = &functions.attention.square_shifts;
+        let square_shift = if squares.iter().flatten().any(|weight| *weight != 0.0) {
+            let weight = |head: usize, dimension: usize| {
+                squares.get(head).and_then(|head| head.get(dimension)).copied().unwrap_or(0.0)
+            };
+            Some(rope.apply_scaled(evaluator, &heads, &query, position, weight)?)
+        } else {
+            None
+        };
+        Ok(Query { vector, square_shift })
     }
 
     /// Scores, softmax, output projection and residual sum, refreshed.
     fn attend(
         &self,
         cache: &KeyValueCache<E::Ciphertext>,
-        query: &Packed<E::Ciphertext>,
+        query: &Query<E::Ciphertext>,
         hidden: &E::Ciphertext,
         tell: &mut Tell<'_, E::Ciphertext>,
     ) -> Result<E::Ciphertext> {
@@ -338,7 +354,9 @@ impl<E: Evaluator> Run<'_, E> {
         let plan = &functions.attention;
         let interval = plan.softmax.exponential.root.interval;
         let slope = interval.unit_slope();
-        let scores = attention.scores(evaluator, std::slice::from_ref(query), cache, slope)?;
+        let queries = std::slice::from_ref(&query.vector);
+        let shift = query.square_shift.as_ref();
+        let scores = attention.shifted_scores(evaluator, queries, shift, cache, slope)?;
         let mut weights = Vec::with_capacity(scores.len());
         for (segment, scores) in scores.iter().enumerate() {
             // Slots without a token go to −1, where exp vanishes.

@@ -67,6 +67,8 @@ pub struct AttentionFunctions {
     pub softmax: DeferredSoftmax,
     /// Per head: w subtracted from the keys.
     pub shifts: Vec<Vec<f64>>,
+    /// Per head: u, of which u ⊙ q is subtracted from the keys that q meets.
+    pub square_shifts: Vec<Vec<f64>>,
     /// Per head: subtracted from the scores: b, and what makes the largest D of every head 1.
     pub offsets: Vec<f64>,
     /// The D (of exp normalised to 1 at the top of the scores) that counts as 1 in the inverse, the same in all heads.
@@ -270,6 +272,7 @@ impl AttentionFunctions {
         let functions = Self {
             softmax,
             shifts: heads.iter().map(|head| head.shift.clone()).collect(),
+            square_shifts: heads.iter().map(|head| head.square_shift.clone()).collect(),
             offsets: heads.iter().map(|head| head.offset + head.log_denominator.high).collect(),
             largest_denominator: largest,
             value_factors,

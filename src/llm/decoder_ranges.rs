@@ -39,15 +39,17 @@ pub struct LayerRanges {
     pub residual: f64,
 }
 
-/// Ranges of one query head. log D of a query q is predicted by q·w/√hd + b, so that D of the shifted scores stays
-/// near 1; w is subtracted from the cached keys, b from the scores.
+/// Ranges of one query head. log D of a query q is predicted by q·(w + u ⊙ q)/√hd + b, so that D of the shifted scores
+/// stays near 1; w is subtracted from the cached keys, u ⊙ q from the keys as this query sees them, b from the scores.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct HeadRanges {
     /// w: head_dim values, in the rotated basis.
     pub shift: Vec<f64>,
+    /// u: head_dim values, in the rotated basis; all zero where squares do not help.
+    pub square_shift: Vec<f64>,
     /// b.
     pub offset: f64,
-    /// Shifted scores x = q·(k − w)/√hd − b.
+    /// Shifted scores x = q·(k − w − u ⊙ q)/√hd − b.
     pub scores: Interval,
     /// log D of the shifted scores, head-room at the top included.
     pub log_denominator: Interval,
@@ -90,7 +92,8 @@ impl DecoderRanges {
     pub fn check(&self, layers: usize, heads: usize, head_dim: usize) -> Result<()> {
         let found = self.layers.len();
         let first = self.layers.iter().map(|layer| layer.heads.len()).find(|count| *count != heads);
-        let width = self.layers.iter().flat_map(|layer| &layer.heads).map(|head| head.shift.len());
+        let heads_of_layers = self.layers.iter().flat_map(|layer| &layer.heads);
+        let width = heads_of_layers.flat_map(|head| [head.shift.len(), head.square_shift.len()]);
         let narrow = width.into_iter().find(|width| *width != head_dim);
         if found == layers && first.is_none() && narrow.is_none() {
             return Ok(());
@@ -164,6 +167,7 @@ impl HeadRanges {
         // The calibrated shift puts the largest D, head-room included, at 1.
         Ok(Self {
             shift: site.shift_weights.iter().map(|weight| weight * scale).collect(),
+            square_shift: site.shift_square_weights.iter().map(|weight| weight * scale).collect(),
             offset: site.shift_constant,
             scores: layer.softmax.exponential.root.interval,
             log_denominator: Interval::new(

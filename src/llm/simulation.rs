@@ -194,13 +194,7 @@ impl BlockFunctions for SimulatedFunctions<'_> {
         let mut remaining = Vec::with_capacity(scores.nrows());
         for (row, (query, mut scores)) in queries.rows().into_iter().zip(scores.rows_mut()).enumerate() {
             let visible = (first + row + 1).min(scores.len());
-            let shift: f64 = head_site.shift_constant
-                + head_site
-                    .shift_weights
-                    .iter()
-                    .zip(query)
-                    .map(|(weight, q)| weight * f64::from(*q))
-                    .sum::<f64>();
+            let shift = head_site.shift(query.iter().copied());
             let half_width = (interval.high - interval.low) / 2.0;
             let shifted: Vec<f64> = scores
                 .iter()

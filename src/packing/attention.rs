@@ -227,18 +227,48 @@ impl AttentionPlan {
         cache: &KeyValueCache<E::Ciphertext>,
         factor: f64,
     ) -> Result<Vec<E::Ciphertext>> {
+        self.shifted_scores(evaluator, queries, None, cache, factor)
+    }
+
+    /// As [`AttentionPlan::scores`], with `subtracted`, laid out like the query, taken off every key: q·(k − s). Only where
+    /// every query head has its own keys. One replication and one product more.
+    ///
+    /// # Errors
+    /// Those of [`AttentionPlan::scores`]; [`Error::Shape`] for something to subtract from shared keys.
+    pub fn shifted_scores<E: Evaluator>(
+        &self,
+        evaluator: &E,
+        queries: &[Packed<E::Ciphertext>],
+        subtracted: Option<&Packed<E::Ciphertext>>,
+        cache: &KeyValueCache<E::Ciphertext>,
+        factor: f64,
+    ) -> Result<Vec<E::Ciphertext>> {
         cache.require(&self.cache)?;
         self.check_count("attention scores", "query vectors", queries.len(), self.queries())?;
+        if subtracted.is_some() {
+            self.check_count("attention scores", "query heads with shifted keys", self.group(), 1)?;
+        }
         let (stored, layout) = (self.stored(), self.score_layout());
         let mut scores: Vec<Option<E::Ciphertext>> = vec![None; layout.segments(cache.tokens())];
         for (query, q) in queries.iter().enumerate() {
-            q.require(&stored.vector(), "attention scores")?;
-            let q = evaluator.lower(&q.ciphertext, self.cache.key_level)?;
-            let q = sum_strided(evaluator, &q, stored.tokens(), -1)?;
+            let replicated = |vector: &Packed<E::Ciphertext>| {
+                vector.require(&stored.vector(), "attention scores")?;
+                let vector = evaluator.lower(&vector.ciphertext, self.cache.key_level)?;
+                sum_strided(evaluator, &vector, stored.tokens(), -1)
+            };
+            let q = replicated(q)?;
+            let correction = match subtracted {
+                Some(subtracted) => Some(evaluator.mul(&q, &replicated(subtracted)?)?),
+                None => None,
+            };
             for (number, key) in cache.keys.iter().enumerate() {
                 let product = match key {
                     Stored::Encrypted(key) => evaluator.mul(&q, key)?,
                     Stored::Public(values) => evaluator.mul_values(&q, values)?,
+                };
+                let product = match &correction {
+                    Some(correction) => evaluator.sub(&product, correction)?,
+                    None => product,
                 };
                 let sum = sum_strided(evaluator, &product, stored.head_dim(), signed(stored.head_block()))?;
                 let mask = self.score_mask(query, number, cache.tokens(), factor);

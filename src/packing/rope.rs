@@ -92,14 +92,29 @@ impl Rope {
         position: usize,
         factor: f64,
     ) -> Result<Packed<E::Ciphertext>> {
+        self.apply_scaled(evaluator, heads, x, position, |_, _| factor)
+    }
+
+    /// As [`Rope::apply`], with a factor for each (head, dimension) of the rotated values.
+    ///
+    /// # Errors
+    /// Those of [`Rope::apply`].
+    pub fn apply_scaled<E: Evaluator>(
+        &self,
+        evaluator: &E,
+        heads: &HeadLayout,
+        x: &Packed<E::Ciphertext>,
+        position: usize,
+        factor: impl Fn(usize, usize) -> f64,
+    ) -> Result<Packed<E::Ciphertext>> {
         self.check(heads.head_dim(), position)?;
         let offset = x.layout.offset();
         x.require(&heads.vector().at_offset(offset)?.junk(), "rope")?;
         let half = heads.head_dim() / 2;
-        let cos = heads.values(offset, |_, j| factor * self.angle(j % half, position).0);
-        let sin = heads.values(offset, |_, j| {
-            let sin = self.angle(j % half, position).1;
-            if j < half { -factor * sin } else { factor * sin }
+        let cos = heads.values(offset, |head, j| factor(head, j) * self.angle(j % half, position).0);
+        let sin = heads.values(offset, |head, j| {
+            let sin = factor(head, j) * self.angle(j % half, position).1;
+            if j < half { -sin } else { sin }
         });
         let lazy = |table: Vec<Complex64>| Diagonal::Lazy(Box::new(move || table.clone()));
         let transform: LinearTransform<'_, E::Plaintext> =
