@@ -1,38 +1,62 @@
 //! `cachemir eval`: the approximated model against the exact one, teacher-forced.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use cachemir::contract::Client;
 use cachemir::llm::calibrate::{SimulationOutcome, simulate};
-use cachemir::llm::calibration::{CALIBRATION_FILE, CalibrationTable};
+use cachemir::llm::calibration::CalibrationTable;
+use cachemir::llm::client::GenerationClient;
+use cachemir::llm::decoder::Decoder;
+use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
+use cachemir::llm::decoder_ranges::DecoderRanges;
 use cachemir::llm::fidelity::FidelitySummary;
+use cachemir::llm::hidden_codec::HiddenCodec;
+use cachemir::llm::key_plan::plan_keys;
 use cachemir::llm::simulation::{BootstrapNoise, SiteHeadroom};
+use cachemir::llm::teacher_forcing::{BUCKET, teacher_forced};
 use cachemir::llm::texts::{PreparedModel, TextPart, built_in, read_texts};
+use cachemir::llm::weights::Weights;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::model_directory::{calibration, model_directory};
 use super::progress::Progress;
 use super::report::Report;
+use super::scheme::{Preset, Scheme};
 
 /// What computes the approximated model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum EvalBackend {
-    /// The approximations in f64, without slots or levels.
+    /// The approximations in f64, without slots or levels: fast.
     Simulated,
+    /// The encrypted decoder itself, on the simulator.
+    Clear,
+    /// The encrypted decoder on our own CKKS.
+    Native,
 }
 
 /// Flags of `eval`.
 #[derive(Args)]
 pub struct Eval {
-    /// Model directory, calibrated before (`cachemir calibrate`).
+    /// Model directory; the bundled tiny model without it.
     #[arg(long, value_name = "DIR")]
-    model: PathBuf,
+    model: Option<PathBuf>,
     /// What computes the approximated model.
     #[arg(long, value_enum, default_value_t = EvalBackend::Simulated)]
     backend: EvalBackend,
     /// Texts separated by lines of three dashes. Default: a built-in set that calibration never sees.
     #[arg(long, value_name = "FILE")]
     texts: Option<PathBuf>,
-    /// Calibration table [default: DIR/calibration.json].
+    /// Parameters of the encrypted decoder.
+    #[arg(long, value_enum, default_value = "test")]
+    preset: Preset,
+    /// Slots of the simulator [default: those of the preset].
+    #[arg(long, value_name = "COUNT")]
+    slots: Option<usize>,
+    /// Compare so many positions at most.
+    #[arg(long, value_name = "COUNT")]
+    positions: Option<usize>,
+    /// Calibration table [default: DIR/calibration.json; made on built-in texts when there is none].
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
     /// Longest context, public prefix included.
@@ -64,20 +88,54 @@ struct Figures<'a> {
     headroom: &'a [SiteHeadroom],
 }
 
+#[derive(Serialize)]
+struct DecoderFigures<'a> {
+    #[serde(flatten)]
+    fidelity: &'a FidelitySummary,
+    noise_bits: Option<f64>,
+    /// Mean KL and positions of each sixteen positions behind the public prefix.
+    kl_by_position: &'a [(f64, usize)],
+}
+
 impl Eval {
     /// Compares and prints the figures.
     pub fn run(self) -> anyhow::Result<()> {
-        let prepared = PreparedModel::read(&self.model)?;
-        let path = self.calibration.clone().unwrap_or_else(|| self.model.join(CALIBRATION_FILE));
-        let table = CalibrationTable::read(&path, prepared.model.config(), &prepared.model.fingerprint())?;
+        let (directory, _bundled) = model_directory(self.model.as_deref())?;
+        let prepared = PreparedModel::read(&directory)?;
+        let table = match &self.calibration {
+            Some(path) => {
+                CalibrationTable::read(path, prepared.model.config(), &prepared.model.fingerprint())?
+            }
+            None => calibration(&prepared, &directory)?,
+        };
         let texts = match &self.texts {
             Some(path) => read_texts(path)?,
             None => built_in(TextPart::Evaluation, prepared.frame.is_chat),
         };
         let sequences = prepared.private_tokens(&texts, self.context, self.answer_tokens)?;
+        match self.backend {
+            EvalBackend::Simulated => self.simulate(&prepared, &table, &sequences),
+            EvalBackend::Clear => {
+                let slots = self.slots.unwrap_or(self.preset.slots());
+                let (scheme, client) = Scheme::clear(slots, self.noise_bits, self.seed)?;
+                self.decode(&directory, &prepared, &table, &sequences, &scheme, client)
+            }
+            EvalBackend::Native => {
+                let (scheme, client) = Scheme::native(self.preset)?;
+                self.decode(&directory, &prepared, &table, &sequences, &scheme, client)
+            }
+        }
+    }
+
+    fn simulate(
+        &self,
+        prepared: &PreparedModel,
+        table: &CalibrationTable,
+        sequences: &[Vec<u32>],
+    ) -> anyhow::Result<()> {
         let noise = self.noise_bits.map(|bits| BootstrapNoise { bits, seed: self.seed });
         let mut progress = Progress::default();
-        let outcome = simulate(&prepared, &table, &sequences, noise, &mut |what, done, all| {
+        let outcome = simulate(prepared, table, sequences, noise, &mut |what, done, all| {
             progress.show(what, done, all);
         })?;
         progress.clear();
@@ -94,9 +152,57 @@ impl Eval {
         Ok(())
     }
 
-    fn print(&self, outcome: &SimulationOutcome) {
-        let fidelity = &outcome.fidelity;
-        println!("approximations simulated in f64, teacher-forced, {} positions", fidelity.positions);
+    /// The decoder itself, one token at a time.
+    fn decode<K: Client>(
+        &self,
+        directory: &Path,
+        prepared: &PreparedModel,
+        table: &CalibrationTable,
+        sequences: &[Vec<u32>],
+        scheme: &Scheme,
+        client: K,
+    ) -> anyhow::Result<()> {
+        let config = prepared.model.config();
+        let context = prepared.frame.prefix.len() + sequences.iter().map(Vec::len).max().unwrap_or(0);
+        let ranges = DecoderRanges::from_calibration(table, config, &prepared.prefix_cache)?;
+        let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), scheme.bootstrap)?;
+        let codec = HiddenCodec::new(config, &plan, scheme.slots, context)?;
+        let decoder = Decoder::new(&Weights::open(directory, config)?, plan, scheme.slots, context)?;
+        let keys = plan_keys(&decoder, &scheme.chain, scheme.bootstrap)?;
+        let client = GenerationClient::new(client, codec, &prepared.model);
+        let evaluator = client.evaluation_keys(&keys.request)?;
+        let positions = self.positions.unwrap_or(usize::MAX);
+        let mut progress = Progress::default();
+        let outcome = teacher_forced(
+            &client,
+            &evaluator,
+            &decoder,
+            prepared,
+            sequences,
+            positions,
+            &mut |done, all| progress.show("decoding", done, all),
+        )?;
+        progress.clear();
+        println!("the encrypted decoder on {}, teacher-forced, context {context}", scheme.name);
+        self.print_fidelity(&outcome.fidelity);
+        println!("mean KL by position behind the public prefix:");
+        for (index, (kl, count)) in outcome.kl_by_position.iter().enumerate() {
+            println!("  {:>4} ..  {kl:.2e}   {count} positions", index * BUCKET);
+        }
+        if let Some(path) = &self.json {
+            let body = DecoderFigures {
+                fidelity: &outcome.fidelity,
+                noise_bits: self.noise_bits,
+                kl_by_position: &outcome.kl_by_position,
+            };
+            let insecure = self.backend == EvalBackend::Clear || self.preset == Preset::Test;
+            Report::new("eval", scheme.name, self.preset.name(), insecure, body).write(path)?;
+        }
+        Ok(())
+    }
+
+    fn print_fidelity(&self, fidelity: &FidelitySummary) {
+        println!("positions        {}", fidelity.positions);
         if let Some(bits) = self.noise_bits {
             println!("noise at every bootstrap: 2^-{bits} of each tensor's bound, seed {}", self.seed);
         }
@@ -107,6 +213,11 @@ impl Eval {
             fidelity.perplexity_exact, fidelity.perplexity_approx
         );
         println!("logit error      max {:.2e}", fidelity.logit_max_error);
+    }
+
+    fn print(&self, outcome: &SimulationOutcome) {
+        println!("approximations simulated in f64, teacher-forced");
+        self.print_fidelity(&outcome.fidelity);
         let mut sites: Vec<&SiteHeadroom> = outcome.headroom.iter().collect();
         sites.sort_by(|a, b| b.headroom.total_cmp(&a.headroom));
         println!("sites nearest to their bound (largest |unit variable|):");

@@ -6,13 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use cachemir::backend::clear::{ClearClient, ClearParameters, NoiseModel};
-use cachemir::backend::native::NativeClient;
-use cachemir::bootstrapping::BootstrapParameters;
-use cachemir::contract::{BootstrapSummary, Client, KeyRequest, Level, LevelChain};
+use cachemir::contract::{Client, KeyRequest};
 use cachemir::llm::block_functions::ExactFunctions;
-use cachemir::llm::calibrate::calibrate;
-use cachemir::llm::calibration::{CALIBRATION_FILE, CalibrationTable, CalibrationTargets};
 use cachemir::llm::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
 use cachemir::llm::client::GenerationClient;
 use cachemir::llm::decoder::Decoder;
@@ -24,13 +19,15 @@ use cachemir::llm::sampling::Sampling;
 use cachemir::llm::server::GenerationServer;
 use cachemir::llm::session::{GeneratedToken, GenerationRequest, Session};
 use cachemir::llm::shadow::{Shadow, StagePrecision};
-use cachemir::llm::texts::{PreparedModel, TextPart, built_in};
+use cachemir::llm::texts::PreparedModel;
 use cachemir::llm::weights::Weights;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::machine::{available_memory_bytes, peak_memory_bytes};
+use super::model_directory::{calibration, model_directory};
 use super::report::Report;
+use super::scheme::{Preset, Scheme};
 
 /// Rough memory of a decode step beside the keys: ciphertexts, diagonals and plaintexts in flight.
 const WORKING_BYTES_PER_SLOT: u64 = 60_000;
@@ -44,15 +41,6 @@ enum Backend {
     Native,
     /// OpenFHE's CKKS.
     Openfhe,
-}
-
-/// Which parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Preset {
-    /// A small ring without any security, for tests.
-    Test,
-    /// N = 2^16, 128-bit security.
-    N16,
 }
 
 /// Generate text while prompt, activations and KV cache stay encrypted.
@@ -132,69 +120,17 @@ struct Verification {
     mode: &'static str,
 }
 
-/// A scheme as the generation needs to know it before there are evaluation keys.
-struct Scheme {
-    name: &'static str,
-    chain: LevelChain,
-    bootstrap: BootstrapSummary,
-    slots: usize,
-    /// log2 of the probability that one bootstrap fails.
-    log2_failure: Option<f64>,
-}
-
 impl Generate {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
-        let bundled;
-        let directory = match &self.model {
-            Some(directory) => directory.clone(),
-            None => {
-                bundled = unpack_bundled_model()?;
-                bundled.path().to_owned()
-            }
-        };
+        let (directory, _bundled) = model_directory(self.model.as_deref())?;
         match self.backend {
             Backend::Clear => {
-                let slots = match self.preset {
-                    Preset::Test => 1 << 11,
-                    Preset::N16 => 1 << 15,
-                };
-                // Slots that are put at the very end of an interval leave it when there is noise.
-                let bound = if self.noise_bits.is_some() { 1.001 } else { 1.0 };
-                let bootstrap =
-                    BootstrapSummary { output_level: Level(13), minimum_input_level: Level(0), bound };
-                let mut parameters = ClearParameters::new(slots, 13, 42)?.with_bootstrapping(bootstrap);
-                if let Some(bits) = self.noise_bits {
-                    parameters = parameters.with_noise(NoiseModel::native(16, bits, self.seed));
-                }
-                let scheme = Scheme {
-                    name: "clear",
-                    chain: parameters.chain.clone(),
-                    bootstrap,
-                    slots,
-                    log2_failure: None,
-                };
-                self.generate(&directory, scheme, ClearClient::new(parameters), |_, _| Ok(0))
+                let (scheme, client) = Scheme::clear(self.preset.slots(), self.noise_bits, self.seed)?;
+                self.generate(&directory, scheme, client, |_, _| Ok(0))
             }
             Backend::Native => {
-                let bootstrapping = match self.preset {
-                    Preset::Test => BootstrapParameters::test(12, 13),
-                    Preset::N16 => BootstrapParameters::n16(),
-                };
-                let bootstrap = BootstrapSummary {
-                    output_level: Level(bootstrapping.output_level()),
-                    minimum_input_level: Level(bootstrapping.minimum_input_level()),
-                    bound: bootstrapping.bound.min(1.0),
-                };
-                let log2_failure = Some(bootstrapping.log2_failure());
-                let client = NativeClient::with_bootstrapping(bootstrapping, None)?;
-                let scheme = Scheme {
-                    name: "native",
-                    chain: client.ckks().parameters().chain().clone(),
-                    bootstrap,
-                    slots: client.slots(),
-                    log2_failure,
-                };
+                let (scheme, client) = Scheme::native(self.preset)?;
                 self.generate(&directory, scheme, client, |client, request| {
                     Ok(client.predicted_key_bytes(request)?)
                 })
@@ -336,7 +272,7 @@ impl Generate {
                 log2_failure_run: scheme.log2_failure.map(|bits| bits + (bootstraps.max(1) as f64).log2()),
                 verification,
             };
-            let preset = if self.preset == Preset::Test { "test" } else { "n16" };
+            let preset = self.preset.name();
             let insecure = self.backend == Backend::Clear || self.preset == Preset::Test;
             Report::new("generate", scheme.name, preset, insecure, report).write(path)?;
         }
@@ -429,13 +365,7 @@ fn shadow<'m>(
     codec: HiddenCodec,
     keys: &KeyRequest,
 ) -> anyhow::Result<Shadow<'m>> {
-    let parameters = ClearParameters {
-        slots: scheme.slots,
-        chain: scheme.chain.clone(),
-        bootstrapping: Some(scheme.bootstrap),
-        noise: None,
-    };
-    let client = GenerationClient::new(ClearClient::new(parameters), codec, &prepared.model);
+    let client = GenerationClient::new(scheme.simulator(), codec, &prepared.model);
     let evaluator = client.evaluation_keys(keys)?;
     let mut state = decoder.new_state();
     decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache)?;
@@ -507,34 +437,4 @@ fn kl(exact: &[f32], other: &[f32]) -> f64 {
     };
     let (p, q) = (log_softmax(exact), log_softmax(other));
     p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
-}
-
-/// The calibration beside the model; without one, calibrates on the built-in texts.
-fn calibration(prepared: &PreparedModel, directory: &Path) -> anyhow::Result<CalibrationTable> {
-    const CONTEXT: usize = 128;
-    const ANSWER: usize = 24;
-    let path = directory.join(CALIBRATION_FILE);
-    if path.is_file() {
-        return Ok(CalibrationTable::read(&path, prepared.model.config(), &prepared.model.fingerprint())?);
-    }
-    let texts = |part| prepared.private_tokens(&built_in(part, prepared.frame.is_chat), CONTEXT, ANSWER);
-    // Head-room that the levels of one softmax can still serve: every nat at the top costs precision at the bottom.
-    let targets = CalibrationTargets { denominator_top: 2.5, ..CalibrationTargets::default() };
-    let (calibration, held_out) = (texts(TextPart::Calibration)?, texts(TextPart::HeldOut)?);
-    Ok(calibrate(prepared, &calibration, &held_out, &targets, &mut |_, _, _| {})?.table)
-}
-
-/// Writes the bundled model to a temporary directory, removed at the end.
-fn unpack_bundled_model() -> anyhow::Result<tempfile::TempDir> {
-    const FILES: [(&str, &[u8]); 3] = [
-        ("config.json", include_bytes!("../../models/tiny-shakespeare-llama/config.json")),
-        ("model.safetensors", include_bytes!("../../models/tiny-shakespeare-llama/model.safetensors")),
-        ("tokenizer.json", include_bytes!("../../models/tiny-shakespeare-llama/tokenizer.json")),
-    ];
-    let directory = tempfile::tempdir().context("no temporary directory for the bundled model")?;
-    for (name, bytes) in FILES {
-        std::fs::write(directory.path().join(name), bytes)
-            .with_context(|| format!("cannot write {name} of the bundled model"))?;
-    }
-    Ok(directory)
 }

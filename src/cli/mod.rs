@@ -13,10 +13,12 @@ mod eval;
 mod generate;
 mod import;
 mod machine;
+mod model_directory;
 mod params;
 mod plan;
 mod progress;
 mod report;
+mod scheme;
 
 use clap::{Parser, Subcommand};
 

@@ -27,6 +27,7 @@ pub mod server;
 pub mod session;
 pub mod shadow;
 pub mod simulation;
+pub mod teacher_forcing;
 pub mod texts;
 pub mod tokenizer;
 pub mod weights;

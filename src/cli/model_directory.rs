@@ -1,0 +1,49 @@
+//! The model that a verb works on: a directory of the user's, or the bundled one; and its calibration.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use cachemir::llm::calibrate::calibrate;
+use cachemir::llm::calibration::{CALIBRATION_FILE, CalibrationTable, CalibrationTargets};
+use cachemir::llm::texts::{PreparedModel, TextPart, built_in};
+
+/// The directory named, or a temporary one with the bundled model, removed when the second value is dropped.
+pub fn model_directory(given: Option<&Path>) -> anyhow::Result<(PathBuf, Option<tempfile::TempDir>)> {
+    match given {
+        Some(directory) => Ok((directory.to_owned(), None)),
+        None => {
+            let bundled = unpack_bundled_model()?;
+            Ok((bundled.path().to_owned(), Some(bundled)))
+        }
+    }
+}
+
+/// The calibration beside the model; without one, calibrates on the built-in texts.
+pub fn calibration(prepared: &PreparedModel, directory: &Path) -> anyhow::Result<CalibrationTable> {
+    const CONTEXT: usize = 128;
+    const ANSWER: usize = 24;
+    let path = directory.join(CALIBRATION_FILE);
+    if path.is_file() {
+        return Ok(CalibrationTable::read(&path, prepared.model.config(), &prepared.model.fingerprint())?);
+    }
+    let texts = |part| prepared.private_tokens(&built_in(part, prepared.frame.is_chat), CONTEXT, ANSWER);
+    // Head-room that the levels of one softmax can still serve: every nat at the top costs precision at the bottom.
+    let targets = CalibrationTargets { denominator_top: 2.5, ..CalibrationTargets::default() };
+    let (calibration, held_out) = (texts(TextPart::Calibration)?, texts(TextPart::HeldOut)?);
+    Ok(calibrate(prepared, &calibration, &held_out, &targets, &mut |_, _, _| {})?.table)
+}
+
+/// Writes the bundled model to a temporary directory, removed at the end.
+fn unpack_bundled_model() -> anyhow::Result<tempfile::TempDir> {
+    const FILES: [(&str, &[u8]); 3] = [
+        ("config.json", include_bytes!("../../models/tiny-shakespeare-llama/config.json")),
+        ("model.safetensors", include_bytes!("../../models/tiny-shakespeare-llama/model.safetensors")),
+        ("tokenizer.json", include_bytes!("../../models/tiny-shakespeare-llama/tokenizer.json")),
+    ];
+    let directory = tempfile::tempdir().context("no temporary directory for the bundled model")?;
+    for (name, bytes) in FILES {
+        std::fs::write(directory.path().join(name), bytes)
+            .with_context(|| format!("cannot write {name} of the bundled model"))?;
+    }
+    Ok(directory)
+}

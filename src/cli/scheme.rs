@@ -1,0 +1,92 @@
+//! What a verb that runs the decoder needs to know of an implementation and its parameters.
+
+use cachemir::backend::clear::{ClearClient, ClearParameters, NoiseModel};
+use cachemir::backend::native::NativeClient;
+use cachemir::bootstrapping::BootstrapParameters;
+use cachemir::contract::{BootstrapSummary, Client, Level, LevelChain};
+use clap::ValueEnum;
+
+/// Which parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    /// A small ring without any security, for tests.
+    Test,
+    /// N = 2^16, 128-bit security.
+    N16,
+}
+
+impl Preset {
+    /// Slots of its ring.
+    pub fn slots(self) -> usize {
+        match self {
+            Self::Test => 1 << 11,
+            Self::N16 => 1 << 15,
+        }
+    }
+
+    /// As reports name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::N16 => "n16",
+        }
+    }
+}
+
+/// A scheme as the decoder's plan needs to know it before there are evaluation keys.
+pub struct Scheme {
+    /// Name of the backend.
+    pub name: &'static str,
+    /// Its levels.
+    pub chain: LevelChain,
+    /// What its bootstrap offers.
+    pub bootstrap: BootstrapSummary,
+    /// Its slots.
+    pub slots: usize,
+    /// log2 of the probability that one bootstrap fails.
+    pub log2_failure: Option<f64>,
+}
+
+impl Scheme {
+    /// The simulator with the thirteen levels between bootstraps that the real parameters leave; with `noise_bits` the
+    /// noise of N = 2^16 and bootstraps wrong by 2^−`noise_bits`.
+    pub fn clear(slots: usize, noise_bits: Option<f64>, seed: u64) -> anyhow::Result<(Self, ClearClient)> {
+        // Slots that are put at the very end of an interval leave it when there is noise.
+        let bound = if noise_bits.is_some() { 1.001 } else { 1.0 };
+        let bootstrap = BootstrapSummary { output_level: Level(13), minimum_input_level: Level(0), bound };
+        let mut parameters = ClearParameters::new(slots, 13, 42)?.with_bootstrapping(bootstrap);
+        if let Some(bits) = noise_bits {
+            parameters = parameters.with_noise(NoiseModel::native(16, bits, seed));
+        }
+        let chain = parameters.chain.clone();
+        let scheme = Self { name: "clear", chain, bootstrap, slots, log2_failure: None };
+        Ok((scheme, ClearClient::new(parameters)))
+    }
+
+    /// Our own CKKS with a fresh secret key.
+    pub fn native(preset: Preset) -> anyhow::Result<(Self, NativeClient)> {
+        let parameters = match preset {
+            Preset::Test => BootstrapParameters::test(12, 13),
+            Preset::N16 => BootstrapParameters::n16(),
+        };
+        let bootstrap = BootstrapSummary {
+            output_level: Level(parameters.output_level()),
+            minimum_input_level: Level(parameters.minimum_input_level()),
+            bound: parameters.bound.min(1.0),
+        };
+        let log2_failure = Some(parameters.log2_failure());
+        let client = NativeClient::with_bootstrapping(parameters, None)?;
+        let chain = client.ckks().parameters().chain().clone();
+        Ok((Self { name: "native", chain, bootstrap, slots: client.slots(), log2_failure }, client))
+    }
+
+    /// The simulator with the levels of this scheme and no noise.
+    pub fn simulator(&self) -> ClearClient {
+        ClearClient::new(ClearParameters {
+            slots: self.slots,
+            chain: self.chain.clone(),
+            bootstrapping: Some(self.bootstrap),
+            noise: None,
+        })
+    }
+}
