@@ -181,6 +181,7 @@ fn an_interrupted_generation_goes_on_with_the_same_tokens() {
     let mut whole = session(parameters(), 3);
     let mut header = CheckpointHeader {
         scheme: "clear".to_owned(),
+        key: String::new(),
         plan: plan_digest(decoder).unwrap(),
         context: CONTEXT,
         request: request(3),

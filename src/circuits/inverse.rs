@@ -179,7 +179,12 @@ mod tests {
                 prop_assert!(inverse.value(x) * x <= 1.0 + inverse.worst_error + 1e-6, "x = {x:e}");
             }
             let longer = RelaxedInverse::new(low, iterations + 2).unwrap();
-            prop_assert!(longer.worst_error <= inverse.worst_error + 1e-9);
+            // 1 − x is rounded to 2^-53, which is so much of the smallest x.
+            let rounding = 1e-15 / low;
+            prop_assert!(
+                longer.worst_error <= inverse.worst_error + rounding,
+                "{:e} after {:e}, {iterations} iterations over {low:e}", longer.worst_error, inverse.worst_error
+            );
         }
     }
 

@@ -121,7 +121,7 @@ impl Eval {
                 self.decode(&directory, &prepared, &table, &sequences, &scheme, client)
             }
             EvalBackend::Native => {
-                let (scheme, client) = Scheme::native(self.preset)?;
+                let (scheme, client) = Scheme::native(self.preset, None)?;
                 self.decode(&directory, &prepared, &table, &sequences, &scheme, client)
             }
         }

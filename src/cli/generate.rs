@@ -82,7 +82,8 @@ pub struct Generate {
     /// Also run the exact f32 model on the same tokens and compare.
     #[arg(long)]
     verify: bool,
-    /// Keep the state of the run in this directory after every token, and go on from it when it is there.
+    /// Keep the state of the run, and the client's secret key, in this directory, and go on from there: a run that was killed
+    /// makes new evaluation keys and continues after its last token.
     #[arg(long)]
     checkpoint: Option<PathBuf>,
     /// Write a report.
@@ -130,7 +131,7 @@ impl Generate {
                 self.generate(&directory, scheme, client, |_, _| Ok(0))
             }
             Backend::Native => {
-                let (scheme, client) = Scheme::native(self.preset)?;
+                let (scheme, client) = Scheme::native(self.preset, self.checkpoint.as_deref())?;
                 self.generate(&directory, scheme, client, |client, request| {
                     Ok(client.predicted_key_bytes(request)?)
                 })
@@ -163,15 +164,12 @@ impl Generate {
         let decoder = Decoder::new(&Weights::open(directory, config)?, plan, scheme.slots, context)?;
         let mut header = CheckpointHeader {
             scheme: format!("{} {:?} {} slots", scheme.name, self.preset, scheme.slots),
+            key: scheme.key.clone(),
             plan: plan_digest(&decoder)?,
             context,
             request: request.clone(),
             generated: Vec::new(),
         };
-        anyhow::ensure!(
-            self.checkpoint.is_none() || self.backend == Backend::Clear,
-            "--checkpoint cannot resume an encrypted run yet, its secret key is not stored: leave the flag out"
-        );
         let saved = match &self.checkpoint {
             Some(directory) => read_checkpoint(directory)?,
             None => None,

@@ -1,10 +1,21 @@
 //! What a verb that runs the decoder needs to know of an implementation and its parameters.
 
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
 use cachemir::backend::clear::{ClearClient, ClearParameters, NoiseModel};
 use cachemir::backend::native::NativeClient;
 use cachemir::bootstrapping::BootstrapParameters;
 use cachemir::contract::{BootstrapSummary, Client, Level, LevelChain};
+use cachemir::llm::checkpoint::key_fingerprint;
+use cachemir::llm::files::read_bounded;
 use clap::ValueEnum;
+
+/// The client's secret key beside a checkpoint.
+const SECRET_KEY_FILE: &str = "secret.key";
+/// Largest file that is read as a secret key: N = 2^16 takes 64 KiB to 512 KiB.
+const MAX_SECRET_KEY_BYTES: u64 = 1 << 24;
 
 /// Which parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -45,6 +56,8 @@ pub struct Scheme {
     pub slots: usize,
     /// log2 of the probability that one bootstrap fails.
     pub log2_failure: Option<f64>,
+    /// Fingerprint of the stored secret key; empty when none is stored.
+    pub key: String,
 }
 
 impl Scheme {
@@ -59,12 +72,12 @@ impl Scheme {
             parameters = parameters.with_noise(NoiseModel::native(16, bits, seed));
         }
         let chain = parameters.chain.clone();
-        let scheme = Self { name: "clear", chain, bootstrap, slots, log2_failure: None };
+        let scheme = Self { name: "clear", chain, bootstrap, slots, log2_failure: None, key: String::new() };
         Ok((scheme, ClearClient::new(parameters)))
     }
 
-    /// Our own CKKS with a fresh secret key.
-    pub fn native(preset: Preset) -> anyhow::Result<(Self, NativeClient)> {
+    /// Our own CKKS, with the secret key kept in `directory` (made there when there is none), or with a fresh one.
+    pub fn native(preset: Preset, directory: Option<&Path>) -> anyhow::Result<(Self, NativeClient)> {
         let parameters = match preset {
             Preset::Test => BootstrapParameters::test(12, 13),
             Preset::N16 => BootstrapParameters::n16(),
@@ -75,9 +88,12 @@ impl Scheme {
             bound: parameters.bound.min(1.0),
         };
         let log2_failure = Some(parameters.log2_failure());
-        let client = NativeClient::with_bootstrapping(parameters, None)?;
+        let (client, key) = match directory {
+            Some(directory) => stored_client(parameters, &directory.join(SECRET_KEY_FILE))?,
+            None => (NativeClient::with_bootstrapping(parameters, None)?, String::new()),
+        };
         let chain = client.ckks().parameters().chain().clone();
-        Ok((Self { name: "native", chain, bootstrap, slots: client.slots(), log2_failure }, client))
+        Ok((Self { name: "native", chain, bootstrap, slots: client.slots(), log2_failure, key }, client))
     }
 
     /// The simulator with the levels of this scheme and no noise.
@@ -89,4 +105,23 @@ impl Scheme {
             noise: None,
         })
     }
+}
+
+/// Client with the secret key at `path`, which is written there, readable by its owner alone, when it is missing.
+fn stored_client(parameters: BootstrapParameters, path: &Path) -> anyhow::Result<(NativeClient, String)> {
+    if path.exists() {
+        let secret = zeroize::Zeroizing::new(read_bounded(path, MAX_SECRET_KEY_BYTES)?);
+        let client = NativeClient::with_stored_secret(parameters, &secret)?;
+        return Ok((client, key_fingerprint(&secret)));
+    }
+    let client = NativeClient::with_bootstrapping(parameters, None)?;
+    let secret = client.secret_to_bytes()?;
+    let directory = path.parent().context("the secret key needs a directory")?;
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    // A temporary file is private to its owner from the start; it becomes the key in one step.
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(&secret)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok((client, key_fingerprint(&secret)))
 }

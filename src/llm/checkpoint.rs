@@ -26,6 +26,8 @@ const MAX_BYTES: u64 = 1 << 36;
 pub struct CheckpointHeader {
     /// Backend and parameters.
     pub scheme: String,
+    /// Fingerprint of the secret key the caches are encrypted under; empty when nothing is encrypted.
+    pub key: String,
     /// Digest of the model's shape and the decoder's plan ([`plan_digest`]).
     pub plan: String,
     /// Tokens the caches are laid out for.
@@ -44,6 +46,7 @@ impl CheckpointHeader {
     pub fn require(&self, wanted: &Self) -> Result<()> {
         let differences = [
             ("scheme", self.scheme == wanted.scheme),
+            ("secret key", self.key == wanted.key),
             ("model or plan", self.plan == wanted.plan),
             ("context", self.context == wanted.context),
             ("prompt", self.request.prompt == wanted.request.prompt),
@@ -58,6 +61,15 @@ impl CheckpointHeader {
             }),
         }
     }
+}
+
+/// A name for a secret key that says nothing else about it: SHA-256 of a label and its bytes, in hexadecimal.
+#[must_use]
+pub fn key_fingerprint(secret: &[u8]) -> String {
+    let mut digest = Sha256::new();
+    digest.update(b"cachemir secret key fingerprint");
+    digest.update(secret);
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// SHA-256 of the model's shape and the plan, in hexadecimal.

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::NativeEvaluator;
 use crate::bootstrapping::{BootstrapParameters, Bootstrapper, ModRaise};
-use crate::ckks::{Ciphertext, CkksClient, CkksEvaluator, EvaluationKeys, Parameters};
+use crate::ckks::{Ciphertext, CkksClient, CkksEvaluator, EvaluationKeys, Parameters, SecretKey};
 use crate::contract::{Client, Complex64, Error, KeyRequest, Level, Result};
 use crate::ring::Randomness;
 
@@ -47,6 +49,27 @@ impl NativeClient {
             None => Self::new(parameters)?,
         };
         Ok(Self { bootstrapping: Some(bootstrapping), ..client })
+    }
+
+    /// Client under the chain of `bootstrapping` with a secret key stored before by [`NativeClient::secret_to_bytes`]; fresh
+    /// randomness otherwise.
+    ///
+    /// # Errors
+    /// Those of [`NativeClient::with_bootstrapping`]; [`Error::Format`] for bytes that are damaged or of other parameters.
+    pub fn with_stored_secret(bootstrapping: BootstrapParameters, secret: &[u8]) -> Result<Self> {
+        bootstrapping.check()?;
+        let parameters = Arc::new(Parameters::new(bootstrapping.chain.clone())?);
+        let secret = SecretKey::from_bytes(&parameters, secret)?;
+        let inner = CkksClient::with_secret(parameters, secret, Randomness::from_system());
+        Ok(Self { inner, bootstrapping: Some(bootstrapping) })
+    }
+
+    /// The secret key in its container, to be kept by the client alone; wiped when dropped.
+    ///
+    /// # Errors
+    /// Those of [`SecretKey::to_bytes`].
+    pub fn secret_to_bytes(&self) -> Result<Zeroizing<Vec<u8>>> {
+        self.inner.secret().to_bytes(self.inner.parameters())
     }
 
     /// The bootstrapping parameters, when there are any.
