@@ -136,10 +136,34 @@ impl Generate {
                     Ok(client.predicted_key_bytes(request)?)
                 })
             }
-            Backend::Openfhe => {
-                anyhow::bail!("backend openfhe does not generate yet: use --backend native or clear")
-            }
+            Backend::Openfhe => self.with_openfhe(&directory),
         }
+    }
+
+    #[cfg(feature = "openfhe")]
+    fn with_openfhe(&self, directory: &Path) -> anyhow::Result<()> {
+        use cachemir::backend::openfhe::{OpenFheClient, OpenFheParameters};
+        anyhow::ensure!(
+            self.preset == Preset::Test,
+            "backend openfhe generates in its small ring only: use --preset test, or --backend native"
+        );
+        let client = OpenFheClient::new(OpenFheParameters::test_generation())?;
+        let scheme = Scheme {
+            name: "openfhe",
+            chain: client.chain().clone(),
+            bootstrap: client.bootstrapping().context("OpenFHE's parameters do not bootstrap")?,
+            slots: client.slots(),
+            // OpenFHE documents no figure.
+            log2_failure: None,
+        };
+        self.generate(directory, scheme, client, |client, request| Ok(client.predicted_key_bytes(request)))
+    }
+
+    #[cfg(not(feature = "openfhe"))]
+    fn with_openfhe(&self, _directory: &Path) -> anyhow::Result<()> {
+        anyhow::bail!(
+            "this program was built without OpenFHE: build it with `cargo build --release --features openfhe`"
+        )
     }
 
     fn generate<K: Client>(

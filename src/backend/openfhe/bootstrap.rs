@@ -4,7 +4,7 @@
 
 use super::bridge::ffi;
 use super::ciphertext::OpenFheCiphertext;
-use super::engine::unsupported_bootstrap;
+use super::engine::{level_after, unsupported_bootstrap};
 use super::evaluator::{OpenFheEvaluator, check_scales};
 use super::library::call;
 use crate::contract::{BootstrapRequest, Error, Evaluator, Level, Result, Scale};
@@ -29,7 +29,7 @@ impl OpenFheEvaluator {
             return Err(Error::EvaluationKey { key: "bootstrapping", level: a.level });
         }
         let iterations = match request.iterations {
-            1 => 1,
+            1 => boot.iterations,
             2 => 2,
             other => {
                 return Err(Error::Unsupported {
@@ -39,8 +39,7 @@ impl OpenFheEvaluator {
                 });
             }
         };
-        // The second iteration costs a level.
-        let highest = Level(summary.output_level.0.saturating_sub(request.iterations - 1));
+        let highest = level_after(&self.engine.parameters, iterations as usize);
         if request.level > highest {
             return Err(Error::LevelOutOfRange {
                 operation: "bootstrap",

@@ -10,7 +10,9 @@ use super::engine::{Engine, StoredKeys, unsupported_bootstrap};
 use super::evaluator::OpenFheEvaluator;
 use super::library::call;
 use super::parameters::OpenFheParameters;
-use crate::contract::{Client, Complex64, Error, KeyRequest, Level, Result, normalize_step};
+use crate::contract::{
+    BootstrapSummary, Client, Complex64, Error, KeyRequest, Level, LevelChain, Result, normalize_step,
+};
 
 /// Holds the secret key of an OpenFHE engine.
 pub struct OpenFheClient {
@@ -42,6 +44,35 @@ impl OpenFheClient {
     #[must_use]
     pub fn log2_qp(&self) -> f64 {
         self.engine.log2_qp()
+    }
+
+    /// Levels and canonical scales.
+    #[must_use]
+    pub fn chain(&self) -> &LevelChain {
+        &self.engine.chain
+    }
+
+    /// What bootstrapping offers; `None` without it.
+    #[must_use]
+    pub fn bootstrapping(&self) -> Option<BootstrapSummary> {
+        self.engine.bootstrapping
+    }
+
+    /// Upper bound of the bytes of the evaluation keys of `request`, known before they are generated. OpenFHE's keys
+    /// reach over the whole chain whatever level is asked for.
+    #[must_use]
+    pub fn predicted_key_bytes(&self, request: &KeyRequest) -> u64 {
+        let bootstrapping: usize = match (&self.engine.parameters.bootstrapping, &request.bootstrapping) {
+            (Some(boot), Some(keys)) => keys.slots.iter().map(|slots| boot.rotation_keys(*slots)).sum(),
+            _ => 0,
+        };
+        let switching = request.rotations.len()
+            + bootstrapping
+            + usize::from(request.relinearization.is_some() || bootstrapping > 0)
+            + usize::from(request.conjugation.is_some());
+        let limbs = self.engine.moduli.len() + self.engine.special_moduli.len();
+        let polynomial = 2 * self.engine.slots() * std::mem::size_of::<u64>();
+        (switching * 2 * self.engine.parameters.digits as usize * limbs * polynomial) as u64
     }
 
     /// Number of special primes.

@@ -57,8 +57,8 @@ impl Engine {
         let moduli = call("chain moduli", || ffi::chain_moduli(&context))?;
         let special_moduli = call("special moduli", || ffi::special_moduli(&context))?;
         let chain = chain_of(&moduli, depth as usize)?;
-        let bootstrapping = parameters.bootstrapping.map(|_| BootstrapSummary {
-            output_level: Level(parameters.levels),
+        let bootstrapping = parameters.bootstrapping.map(|boot| BootstrapSummary {
+            output_level: level_after(&parameters, boot.iterations as usize),
             // One level is spent on the correction factor before the modulus is raised.
             minimum_input_level: Level(1),
             bound: MESSAGE_BOUND,
@@ -177,6 +177,11 @@ impl Engine {
         let residue = |q: &u64| u64::try_from(integer.rem_euclid(i128::from(*q))).unwrap_or(0);
         self.moduli.iter().take(level.0 + 1).map(residue).collect()
     }
+}
+
+/// Highest level after a bootstrap of `iterations` iterations: the second one costs a level.
+pub(super) fn level_after(parameters: &OpenFheParameters, iterations: usize) -> Level {
+    Level(parameters.levels.saturating_sub(iterations.saturating_sub(1)))
 }
 
 /// The error of bootstrapping under parameters without it.

@@ -13,6 +13,26 @@ pub struct OpenFheBootstrapping {
     pub correction_factor: u32,
     /// Bits of precision the first of two iterations is trusted for.
     pub iteration_precision: u32,
+    /// Iterations of every bootstrap at least: 1, or 2 so that requests for one iteration are met with two as well, at
+    /// twice the time and one level less afterwards (16 to 20 bits become 33).
+    pub iterations: u32,
+}
+
+impl OpenFheBootstrapping {
+    /// Upper bound of the number of rotation keys for ciphertexts of `slots` slots: baby and giant steps of every level
+    /// of both transforms (OpenFHE's split of 2^(r+1) − 1 diagonals when r stages share a level), conjugation, and the
+    /// two keys around ModRaise.
+    pub(super) fn rotation_keys(&self, slots: usize) -> usize {
+        let stages = slots.max(2).ilog2();
+        let steps = |budget: u32| -> usize {
+            let budget = budget.clamp(1, stages);
+            let merged = stages.div_ceil(budget);
+            let diagonals = (2usize << merged) - 1;
+            let giants = 1usize << (merged / 2 + 1 + u32::from(diagonals > 7));
+            budget as usize * (giants + (diagonals + 1).div_ceil(giants))
+        };
+        steps(self.budget_encode) + steps(self.budget_decode) + 3
+    }
 }
 
 /// Ring, chain, key switching and bootstrapping of an OpenFHE engine.
@@ -54,6 +74,27 @@ impl OpenFheParameters {
                 budget_decode: 3,
                 correction_factor: 9,
                 iteration_precision: 16,
+                iterations: 1,
+            }),
+        }
+    }
+
+    /// A small ring for generation in tests (1024 slots): **no security**. 13 levels between bootstraps, each of two
+    /// iterations: one iteration gives 17 to 19 bits, two give 34 (N = 2^11, uniform values and constants).
+    #[must_use]
+    pub fn test_generation() -> Self {
+        Self {
+            log2_n: 11,
+            levels: 15,
+            log2_scale: 59,
+            log2_base: 60,
+            digits: 3,
+            bootstrapping: Some(OpenFheBootstrapping {
+                budget_encode: 2,
+                budget_decode: 2,
+                correction_factor: 10,
+                iteration_precision: 15,
+                iterations: 2,
             }),
         }
     }
@@ -86,6 +127,12 @@ impl OpenFheParameters {
                     "give each linear transform at least 1 level",
                 ));
             }
+            if !(1..=2).contains(&boot.iterations) || self.levels < boot.iterations as usize {
+                return Err(bad(
+                    format!("{} iterations with {} levels", boot.iterations, self.levels),
+                    "use 1 or 2, and as many levels at least",
+                ));
+            }
             if boot.correction_factor < self.log2_base - self.log2_scale || boot.correction_factor > 20 {
                 return Err(bad(
                     format!("correction factor {}", boot.correction_factor),
@@ -105,13 +152,24 @@ mod tests {
     fn numbers_openfhe_cannot_use_are_refused_before_it_sees_them() {
         assert!(OpenFheParameters::test().check().is_ok());
         assert!(OpenFheParameters::test_bootstrapping().check().is_ok());
+        assert!(OpenFheParameters::test_generation().check().is_ok());
         let base = OpenFheParameters::test();
+        let boot = OpenFheParameters::test_bootstrapping().bootstrapping.unwrap();
         for bad in [
             OpenFheParameters { log2_n: 30, ..base },
             OpenFheParameters { levels: 0, ..base },
             OpenFheParameters { log2_scale: 60, ..base },
             OpenFheParameters { log2_base: 61, ..base },
             OpenFheParameters { digits: 0, ..base },
+            OpenFheParameters { bootstrapping: Some(OpenFheBootstrapping { iterations: 3, ..boot }), ..base },
+            OpenFheParameters {
+                bootstrapping: Some(OpenFheBootstrapping { budget_decode: 0, ..boot }),
+                ..base
+            },
+            OpenFheParameters {
+                bootstrapping: Some(OpenFheBootstrapping { correction_factor: 3, ..boot }),
+                ..base
+            },
         ] {
             assert!(matches!(bad.check(), Err(Error::Parameters { .. })), "{bad:?}");
         }

@@ -149,3 +149,98 @@ fn contexts_do_not_stay_behind_in_the_list_of_openfhe() {
     drop(client);
     assert_eq!(listed_contexts().unwrap(), before);
 }
+
+/// A ring of 256 slots that bootstraps.
+fn tiny_bootstrapping() -> OpenFheParameters {
+    let base = OpenFheParameters::test_bootstrapping();
+    let bootstrapping =
+        base.bootstrapping.map(|boot| OpenFheBootstrapping { budget_encode: 2, budget_decode: 2, ..boot });
+    OpenFheParameters { log2_n: 9, bootstrapping, ..base }
+}
+
+#[test]
+fn bootstrapping_keys_are_as_many_as_predicted_at_most_and_leave_the_maps_too() {
+    let client = OpenFheClient::new(tiny_bootstrapping()).unwrap();
+    let mut request = KeyRequest::new();
+    request.bootstrapping(client.slots()).bootstrapping(16).rotations(&[1, 5], client.slots(), Level(2));
+    let evaluator = client.evaluator(&request).unwrap();
+    let (bytes, predicted) = (evaluator.key_bytes().unwrap(), client.predicted_key_bytes(&request));
+    assert!(bytes <= predicted && predicted <= 4 * bytes, "{bytes} bytes of keys, predicted {predicted}");
+    drop(client);
+    let tag = evaluator.tag.clone();
+    assert!(super::library::call("count keys", || super::bridge::ffi::count_keys(&tag)).unwrap() > 4);
+    drop(evaluator);
+    assert_eq!(super::library::call("count keys", || super::bridge::ffi::count_keys(&tag)).unwrap(), 0);
+}
+
+#[test]
+fn parameters_of_two_iterations_give_the_precise_mode_to_every_request() {
+    let boot = tiny_bootstrapping().bootstrapping.unwrap();
+    let precise = OpenFheParameters {
+        log2_scale: 59,
+        bootstrapping: Some(OpenFheBootstrapping { iterations: 2, ..boot }),
+        ..tiny_bootstrapping()
+    };
+    let client = OpenFheClient::new(precise).unwrap();
+    let (slots, summary) = (client.slots(), client.bootstrapping().unwrap());
+    assert_eq!(summary.output_level, Level(precise.levels - 1));
+    let mut request = KeyRequest::new();
+    request.bootstrapping(slots);
+    let evaluator = client.evaluator(&request).unwrap();
+    // Uniform values, and the constant for which the sine is furthest from the straight line.
+    let uniform: Vec<Complex64> = (0..slots).map(|slot| Complex64::new((slot as f64).sin(), 0.0)).collect();
+    for values in [uniform, vec![Complex64::new(-1.0, 0.0); slots]] {
+        let input = client.encrypt(&values, summary.minimum_input_level).unwrap();
+        let output = evaluator
+            .bootstrap(&input, BootstrapRequest { level: summary.output_level, slots, iterations: 1 })
+            .unwrap();
+        let found = client.decrypt(&output).unwrap();
+        let worst = found.iter().zip(&values).map(|(x, y)| (x - y).norm()).fold(0.0, f64::max);
+        // One iteration gives some 15 to 20 bits, two were seen to give 33 or more.
+        assert!(worst < 2f64.powi(-28), "two iterations: {:.1} bits", -worst.log2());
+    }
+}
+
+#[test]
+fn an_engine_that_lives_until_the_process_ends_does_not_crash_it() {
+    static ENGINE: std::sync::OnceLock<(OpenFheClient, OpenFheEvaluator)> = std::sync::OnceLock::new();
+    const CHILD: &str = "CACHEMIR_OPENFHE_EXIT_TEST";
+    if std::env::var_os(CHILD).is_some() {
+        // Statics are never dropped: OpenFHE's own destructors meet everything still in use.
+        ENGINE.get_or_init(|| {
+            let client = OpenFheClient::new(tiny()).unwrap();
+            let evaluator = client.evaluator(&all_keys(client.slots())).unwrap();
+            (client, evaluator)
+        });
+        return;
+    }
+    let name = "an_engine_that_lives_until_the_process_ends_does_not_crash_it";
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("backend::openfhe::tests::{name}")])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{}: {text}", output.status);
+}
+
+#[test]
+fn an_exception_on_one_thread_leaves_the_others_at_work() {
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            scope.spawn(move || {
+                if thread % 2 == 0 {
+                    let refused = OpenFheClient::new(OpenFheParameters { digits: 40, ..tiny() });
+                    assert!(matches!(refused, Err(Error::Foreign { .. })), "thread {thread}");
+                    return;
+                }
+                let client = OpenFheClient::new(tiny()).unwrap();
+                let evaluator = client.evaluator(&all_keys(client.slots())).unwrap();
+                let a = client.encrypt(&[Complex64::new(0.5, -0.25)], Level(4)).unwrap();
+                let found = client.decrypt(&evaluator.conjugate(&a).unwrap()).unwrap();
+                let error = (found[0] - Complex64::new(0.5, 0.25)).norm();
+                assert!(error < 1e-6, "thread {thread}: off by {error:e}");
+            });
+        }
+    });
+}

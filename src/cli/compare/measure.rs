@@ -74,6 +74,10 @@ pub struct Samples {
     pub milliseconds: Vec<f64>,
     /// −log2 of the largest error of any slot, in the last run.
     pub precision_min_bits: f64,
+    /// Mean over the slots of −log2 of the error, in the last run.
+    pub precision_mean_bits: f64,
+    /// Level of a bootstrap's result minus the lowest level of its input: what a program can use in between.
+    pub levels_between_bootstraps: Option<usize>,
     /// Largest resident memory of the process by then.
     pub peak_bytes: Option<u64>,
 }
@@ -101,10 +105,6 @@ pub fn levelled<C: Client>(client: &C, work: &Work<'_>) -> anyhow::Result<Vec<Sa
     Ok(results)
 }
 
-#[cfg_attr(
-    not(feature = "openfhe"),
-    allow(dead_code, reason = "only OpenFHE has a bootstrapping client so far")
-)]
 /// Bootstraps a full ciphertext of uniform values to the highest level there is.
 pub fn bootstrap<C: Client>(client: &C, repetitions: usize) -> anyhow::Result<Samples> {
     let slots = client.slots();
@@ -117,11 +117,14 @@ pub fn bootstrap<C: Client>(client: &C, repetitions: usize) -> anyhow::Result<Sa
     let a = client.encrypt(&x, level)?;
     let request = BootstrapRequest { level: summary.output_level, slots, iterations: 1 };
     let (milliseconds, output) = timed(repetitions, || Ok(evaluator.bootstrap(&a, request)?))?;
+    let (precision_min_bits, precision_mean_bits) = precision(&client.decrypt(&output)?, &x);
     Ok(Samples {
         op: Operation::Bootstrap,
         limbs: level.0 + 1,
         milliseconds,
-        precision_min_bits: precision(&client.decrypt(&output)?, &x),
+        precision_min_bits,
+        precision_mean_bits,
+        levels_between_bootstraps: Some(summary.output_level.minus(level.0, "bootstrap")?.0),
         peak_bytes: peak_memory_bytes(),
     })
 }
@@ -196,11 +199,14 @@ fn one<C: Client>(
     if output.scale().0 <= 0.0 {
         bail!("{} returned a scale of {}", op.name(), output.scale().0);
     }
+    let (precision_min_bits, precision_mean_bits) = precision(&client.decrypt(&output)?, &expected);
     Ok(Samples {
         op,
         limbs: level.0 + 1,
         milliseconds,
-        precision_min_bits: precision(&client.decrypt(&output)?, &expected),
+        precision_min_bits,
+        precision_mean_bits,
+        levels_between_bootstraps: None,
         peak_bytes: peak_memory_bytes(),
     })
 }
@@ -245,6 +251,9 @@ fn zip(
     a.iter().zip(b).map(|(x, y)| combine(*x, *y)).collect()
 }
 
-fn precision(got: &[Complex64], expected: &[Complex64]) -> f64 {
-    -got.iter().zip(expected).map(|(x, y)| (x - y).norm()).fold(f64::MIN_POSITIVE, f64::max).log2()
+/// −log2 of the error of a slot: the worst slot, and the mean over all.
+fn precision(got: &[Complex64], expected: &[Complex64]) -> (f64, f64) {
+    let bits: Vec<f64> =
+        got.iter().zip(expected).map(|(x, y)| -(x - y).norm().max(f64::MIN_POSITIVE).log2()).collect();
+    (bits.iter().copied().fold(f64::INFINITY, f64::min), bits.iter().sum::<f64>() / bits.len().max(1) as f64)
 }

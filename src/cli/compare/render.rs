@@ -8,10 +8,17 @@ fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
 }
 
+fn bits(worst: Option<f64>, mean: Option<f64>) -> String {
+    match (worst, mean) {
+        (None, None) => "–".to_owned(),
+        _ => format!("{} / {}", number(worst, 1), number(mean, 1)),
+    }
+}
+
 /// A table, one line an operation.
 pub fn markdown(title: &str, rows: &[Row]) -> String {
     let mut text = format!(
-        "# {title}\n\nMedians. Ratio: OpenFHE's time over ours. Precision: −log2 of the largest error of any slot.\n\n\
+        "# {title}\n\nMedians. Ratio: OpenFHE's time over ours. Bits: −log2 of the error of the worst slot / mean over the slots.\n\n\
          | operation | limbs | native ms | OpenFHE ms | ratio | native bits | OpenFHE bits |\n|---|---:|---:|---:|---:|---:|---:|\n"
     );
     for row in rows {
@@ -23,9 +30,20 @@ pub fn markdown(title: &str, rows: &[Row]) -> String {
             number(row.native_ms, 1),
             number(row.openfhe_ms, 1),
             number(row.ratio, 2),
-            number(row.native_precision_min_bits, 1),
-            number(row.openfhe_precision_min_bits, 1),
+            bits(row.native_precision_min_bits, row.native_precision_mean_bits),
+            bits(row.openfhe_precision_min_bits, row.openfhe_precision_mean_bits),
         );
+    }
+    for row in rows {
+        let sides = [
+            ("native", row.native_levels_between_bootstraps),
+            ("OpenFHE", row.openfhe_levels_between_bootstraps),
+        ];
+        for (side, levels) in sides {
+            if let Some(levels) = levels {
+                let _ = writeln!(text, "\n{side}: {levels} levels between two bootstraps.");
+            }
+        }
     }
     text
 }
@@ -82,12 +100,17 @@ mod tests {
             ratio: None,
             native_precision_min_bits: Some(30.0),
             openfhe_precision_min_bits: None,
+            native_precision_mean_bits: Some(32.0),
+            openfhe_precision_mean_bits: None,
+            native_levels_between_bootstraps: Some(13),
+            openfhe_levels_between_bootstraps: None,
             native_peak_bytes: None,
             openfhe_peak_bytes: None,
             samples: 3,
         };
         let table = markdown("test", std::slice::from_ref(&row));
-        assert!(table.contains("| rotate | 20 | 100.0 | – | – | 30.0 | – |"), "{table}");
+        assert!(table.contains("| rotate | 20 | 100.0 | – | – | 30.0 / 32.0 | – |"), "{table}");
+        assert!(table.contains("native: 13 levels") && !table.contains("OpenFHE: "), "{table}");
         let drawing = svg("test", &[row]);
         assert!(drawing.contains("native 100.0") && !drawing.contains("OpenFHE"), "{drawing}");
     }
