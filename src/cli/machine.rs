@@ -57,6 +57,17 @@ pub fn peak_memory_bytes() -> Option<u64> {
     kilobytes(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
 
+/// Seconds all threads of this process have spent computing so far, where the system tells. Unlike elapsed time it hardly
+/// depends on what else the machine does.
+pub fn cpu_seconds() -> Option<f64> {
+    let mut nanoseconds = 0u64;
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        nanoseconds += text.split_whitespace().next()?.parse::<u64>().ok()?;
+    }
+    Some(nanoseconds as f64 * 1e-9)
+}
+
 fn meminfo(key: &str) -> Option<u64> {
     kilobytes(&std::fs::read_to_string("/proc/meminfo").ok()?, key)
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::machine::peak_memory_bytes;
+use crate::cli::machine::{cpu_seconds, peak_memory_bytes};
 use cachemir::contract::{
     BootstrapRequest, CiphertextInfo, Client, Complex64, Diagonal, Evaluator, GiantStep, KeyRequest, Level,
     LinearTransform, normalize_step,
@@ -72,6 +72,8 @@ pub struct Samples {
     pub limbs: usize,
     /// Every timed run.
     pub milliseconds: Vec<f64>,
+    /// Processor time of every timed run, all threads together.
+    pub cpu_milliseconds: Vec<f64>,
     /// −log2 of the largest error of any slot, in the last run.
     pub precision_min_bits: f64,
     /// Mean over the slots of −log2 of the error, in the last run.
@@ -116,12 +118,13 @@ pub fn bootstrap<C: Client>(client: &C, repetitions: usize) -> anyhow::Result<Sa
     let x = values(slots, 1);
     let a = client.encrypt(&x, level)?;
     let request = BootstrapRequest { level: summary.output_level, slots, iterations: 1 };
-    let (milliseconds, output) = timed(repetitions, || Ok(evaluator.bootstrap(&a, request)?))?;
+    let (times, output) = timed(repetitions, || Ok(evaluator.bootstrap(&a, request)?))?;
     let (precision_min_bits, precision_mean_bits) = precision(&client.decrypt(&output)?, &x);
     Ok(Samples {
         op: Operation::Bootstrap,
         limbs: level.0 + 1,
-        milliseconds,
+        milliseconds: times.elapsed,
+        cpu_milliseconds: times.processor,
         precision_min_bits,
         precision_mean_bits,
         levels_between_bootstraps: Some(summary.output_level.minus(level.0, "bootstrap")?.0),
@@ -140,7 +143,7 @@ fn one<C: Client>(
     let scale = evaluator.chain().canonical_scale(level)?;
     let (x, y) = (values(slots, 1), values(slots, 2));
     let (a, b) = (client.encrypt(&x, level)?, client.encrypt(&y, level)?);
-    let (milliseconds, output, expected) = match op {
+    let (times, output, expected) = match op {
         Operation::Mult => {
             let (times, output) =
                 timed(repetitions, || Ok(evaluator.relinearize(&evaluator.tensor(&a, &b)?)?))?;
@@ -162,7 +165,7 @@ fn one<C: Client>(
         }
         Operation::RotateHoisted => {
             let (times, mut outputs) = timed(repetitions, || Ok(evaluator.rotate_many(&a, &HOISTED_STEPS)?))?;
-            let times = times.iter().map(|time| time / HOISTED_STEPS.len() as f64).collect();
+            let times = times.divided_by(HOISTED_STEPS.len());
             let last = HOISTED_STEPS.last().copied().unwrap_or_default();
             (times, outputs.pop().context("no rotation came back")?, rotated(&x, last))
         }
@@ -203,7 +206,8 @@ fn one<C: Client>(
     Ok(Samples {
         op,
         limbs: level.0 + 1,
-        milliseconds,
+        milliseconds: times.elapsed,
+        cpu_milliseconds: times.processor,
         precision_min_bits,
         precision_mean_bits,
         levels_between_bootstraps: None,
@@ -211,19 +215,33 @@ fn one<C: Client>(
     })
 }
 
+/// Milliseconds of every timed run.
+#[derive(Default)]
+struct Times {
+    elapsed: Vec<f64>,
+    processor: Vec<f64>,
+}
+
+impl Times {
+    fn divided_by(self, count: usize) -> Self {
+        let each = |times: Vec<f64>| times.into_iter().map(|time| time / count as f64).collect();
+        Self { elapsed: each(self.elapsed), processor: each(self.processor) }
+    }
+}
+
 /// Runs `action` once untimed and then `repetitions` times; milliseconds of each, and the last result.
-fn timed<T>(
-    repetitions: usize,
-    mut action: impl FnMut() -> anyhow::Result<T>,
-) -> anyhow::Result<(Vec<f64>, T)> {
+fn timed<T>(repetitions: usize, mut action: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<(Times, T)> {
     // A bootstrap of a minute needs no warming up; anything measured several times does.
     let mut last = if repetitions > 1 { Some(action()?) } else { None };
-    let mut times = Vec::with_capacity(repetitions);
+    let mut times = Times::default();
     for _ in 0..repetitions {
         drop(last.take());
-        let started = Instant::now();
+        let (started, before) = (Instant::now(), cpu_seconds());
         last = Some(action()?);
-        times.push(started.elapsed().as_secs_f64() * 1e3);
+        times.elapsed.push(started.elapsed().as_secs_f64() * 1e3);
+        if let (Some(before), Some(after)) = (before, cpu_seconds()) {
+            times.processor.push((after - before) * 1e3);
+        }
     }
     Ok((times, last.context("0 repetitions")?))
 }

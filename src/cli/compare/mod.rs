@@ -113,6 +113,10 @@ struct Row {
     openfhe_ms: Option<f64>,
     openfhe_min_ms: Option<f64>,
     ratio: Option<f64>,
+    /// Processor time of all threads: what a busy machine distorts least.
+    native_cpu_ms: Option<f64>,
+    openfhe_cpu_ms: Option<f64>,
+    cpu_ratio: Option<f64>,
     native_precision_min_bits: Option<f64>,
     openfhe_precision_min_bits: Option<f64>,
     native_precision_mean_bits: Option<f64>,
@@ -246,6 +250,7 @@ impl Compare {
             .map(|place| {
                 let (native, openfhe) = (of(Side::Native, place), of(Side::Openfhe, place));
                 let (native_ms, openfhe_ms) = (median(&native), median(&openfhe));
+                let (native_cpu_ms, openfhe_cpu_ms) = (median_cpu(&native), median_cpu(&openfhe));
                 Row {
                     op: place.0,
                     limbs: native.first().or(openfhe.first()).map_or(place.1, |samples| samples.limbs),
@@ -254,6 +259,9 @@ impl Compare {
                     openfhe_ms,
                     openfhe_min_ms: least(&openfhe),
                     ratio: native_ms.zip(openfhe_ms).map(|(native, openfhe)| openfhe / native),
+                    native_cpu_ms,
+                    openfhe_cpu_ms,
+                    cpu_ratio: native_cpu_ms.zip(openfhe_cpu_ms).map(|(native, openfhe)| openfhe / native),
                     native_precision_min_bits: worst(&native),
                     openfhe_precision_min_bits: worst(&openfhe),
                     native_precision_mean_bits: mean_bits(&native),
@@ -335,20 +343,26 @@ fn names(ops: &[Operation]) -> String {
 }
 
 /// Sorted times of all turns.
-fn times(samples: &[&Samples]) -> Vec<f64> {
-    let mut times: Vec<f64> =
-        samples.iter().flat_map(|samples| samples.milliseconds.iter().copied()).collect();
+fn times<'a>(samples: &[&'a Samples], of: impl Fn(&'a Samples) -> &'a [f64]) -> Vec<f64> {
+    let mut times: Vec<f64> = samples.iter().flat_map(|samples| of(samples).iter().copied()).collect();
     times.sort_unstable_by(f64::total_cmp);
     times
 }
 
-fn median(samples: &[&Samples]) -> Option<f64> {
-    let times = times(samples);
+fn middle(times: &[f64]) -> Option<f64> {
     times.get(times.len() / 2).copied()
 }
 
+fn median(samples: &[&Samples]) -> Option<f64> {
+    middle(&times(samples, |samples| &samples.milliseconds))
+}
+
+fn median_cpu(samples: &[&Samples]) -> Option<f64> {
+    middle(&times(samples, |samples| &samples.cpu_milliseconds))
+}
+
 fn least(samples: &[&Samples]) -> Option<f64> {
-    times(samples).first().copied()
+    times(samples, |samples| &samples.milliseconds).first().copied()
 }
 
 fn worst(samples: &[&Samples]) -> Option<f64> {

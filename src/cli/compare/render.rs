@@ -18,18 +18,23 @@ fn bits(worst: Option<f64>, mean: Option<f64>) -> String {
 /// A table, one line an operation.
 pub fn markdown(title: &str, rows: &[Row]) -> String {
     let mut text = format!(
-        "# {title}\n\nMedians. Ratio: OpenFHE's time over ours. Bits: −log2 of the error of the worst slot / mean over the slots.\n\n\
-         | operation | limbs | native ms | OpenFHE ms | ratio | native bits | OpenFHE bits |\n|---|---:|---:|---:|---:|---:|---:|\n"
+        "# {title}\n\nMedians: elapsed time, and processor time of all threads (what a busy machine distorts least). Ratio: OpenFHE's \
+         time over ours. Bits: −log2 of the error of the worst slot / mean over the slots.\n\n\
+         | operation | limbs | native ms | OpenFHE ms | ratio | native CPU ms | OpenFHE CPU ms | CPU ratio | native bits | \
+         OpenFHE bits |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
     );
     for row in rows {
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             row.op.name(),
             row.limbs,
             number(row.native_ms, 1),
             number(row.openfhe_ms, 1),
             number(row.ratio, 2),
+            number(row.native_cpu_ms, 1),
+            number(row.openfhe_cpu_ms, 1),
+            number(row.cpu_ratio, 2),
             bits(row.native_precision_min_bits, row.native_precision_mean_bits),
             bits(row.openfhe_precision_min_bits, row.openfhe_precision_mean_bits),
         );
@@ -98,6 +103,9 @@ mod tests {
             openfhe_ms: None,
             openfhe_min_ms: None,
             ratio: None,
+            native_cpu_ms: Some(98.0),
+            openfhe_cpu_ms: None,
+            cpu_ratio: None,
             native_precision_min_bits: Some(30.0),
             openfhe_precision_min_bits: None,
             native_precision_mean_bits: Some(32.0),
@@ -109,7 +117,10 @@ mod tests {
             samples: 3,
         };
         let table = markdown("test", std::slice::from_ref(&row));
-        assert!(table.contains("| rotate | 20 | 100.0 | – | – | 30.0 / 32.0 | – |"), "{table}");
+        assert!(
+            table.contains("| rotate | 20 | 100.0 | – | – | 98.0 | – | – | 30.0 / 32.0 | – |"),
+            "{table}"
+        );
         assert!(table.contains("native: 13 levels") && !table.contains("OpenFHE: "), "{table}");
         let drawing = svg("test", &[row]);
         assert!(drawing.contains("native 100.0") && !drawing.contains("OpenFHE"), "{drawing}");
