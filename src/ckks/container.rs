@@ -28,7 +28,7 @@ const MAGIC: &[u8; 8] = b"CACHEMIR";
 pub const FORMAT_VERSION: u16 = 1;
 /// Most sections a container may have.
 pub const MAXIMUM_SECTIONS: usize = 1 << 16;
-const HEADER_BYTES: usize = 48;
+pub(super) const HEADER_BYTES: usize = 48;
 const CHECKSUM_BYTES: usize = 32;
 
 /// What a container holds.
@@ -129,17 +129,10 @@ pub fn container_bytes(section_lengths: &[usize]) -> usize {
 /// # Errors
 /// [`Error::Format`] for more than [`MAXIMUM_SECTIONS`] sections.
 pub fn write_container(kind: Kind, fingerprint: Fingerprint, sections: &[&[u8]]) -> Result<Vec<u8>> {
-    let count = u32::try_from(sections.len())
-        .ok()
-        .filter(|_| sections.len() <= MAXIMUM_SECTIONS)
-        .ok_or_else(|| too_many_sections(kind, sections.len()))?;
+    let header = Header::new(kind, fingerprint, sections.len())?;
     let lengths: Vec<usize> = sections.iter().map(|section| section.len()).collect();
     let mut bytes = Vec::with_capacity(container_bytes(&lengths));
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-    bytes.extend_from_slice(&(kind as u16).to_le_bytes());
-    bytes.extend_from_slice(&count.to_le_bytes());
-    bytes.extend_from_slice(&fingerprint.0);
+    bytes.extend_from_slice(&header.to_bytes());
     for length in lengths {
         bytes.extend_from_slice(&(length as u64).to_le_bytes());
     }
@@ -158,17 +151,82 @@ pub fn write_container(kind: Kind, fingerprint: Fingerprint, sections: &[&[u8]])
 /// an intact container of other parameters.
 pub fn read_container(bytes: &[u8], kind: Kind, fingerprint: Fingerprint) -> Result<Vec<&[u8]>> {
     let container = Container::parse(bytes)?;
-    if container.kind != kind {
-        return Err(bad(kind, format!("holds {}", container.kind.name())));
-    }
-    if container.fingerprint != fingerprint {
-        return Err(Error::ParameterMismatch {
-            operation: "read container",
-            given: container.fingerprint.to_string(),
-            wanted: fingerprint.to_string(),
-        });
-    }
+    let sections = container.sections.len();
+    Header { kind: container.kind, fingerprint: container.fingerprint, sections }
+        .require(kind, fingerprint)?;
     Ok(container.sections)
+}
+
+/// The first [`HEADER_BYTES`] bytes of a container.
+pub(super) struct Header {
+    pub(super) kind: Kind,
+    pub(super) fingerprint: Fingerprint,
+    /// Number of sections, at most [`MAXIMUM_SECTIONS`].
+    pub(super) sections: usize,
+}
+
+impl Header {
+    /// Header of a container to be written.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for more than [`MAXIMUM_SECTIONS`] sections.
+    pub(super) fn new(kind: Kind, fingerprint: Fingerprint, sections: usize) -> Result<Self> {
+        if sections > MAXIMUM_SECTIONS {
+            return Err(too_many_sections(kind, sections));
+        }
+        Ok(Self { kind, fingerprint, sections })
+    }
+
+    /// The bytes; [`Self::new`] and [`Self::parse`] made sure that the number of sections fits.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&(self.kind as u16).to_le_bytes());
+        bytes.extend_from_slice(&(self.sections as u32).to_le_bytes());
+        bytes.extend_from_slice(&self.fingerprint.0);
+        bytes
+    }
+
+    /// Reads a header from the front of `reader`.
+    ///
+    /// # Errors
+    /// [`Error::Format`] naming what is wrong.
+    pub(super) fn parse(reader: &mut FieldReader<'_>) -> Result<Self> {
+        if reader.bytes(8)? != MAGIC {
+            return Err(damaged("it does not begin with the magic CACHEMIR".to_owned()));
+        }
+        let version = reader.u16()?;
+        if version != FORMAT_VERSION {
+            return Err(Error::Format {
+                what: "container".to_owned(),
+                why: format!("format version {version}, this program reads version {FORMAT_VERSION}"),
+                remedy: "read it with the version of the program that wrote it".to_owned(),
+            });
+        }
+        let code = reader.u16()?;
+        let kind = Kind::from_code(code).ok_or_else(|| damaged(format!("unknown kind {code}")))?;
+        let sections = reader.u32()? as usize;
+        Self::new(kind, Fingerprint(reader.array()?), sections)
+    }
+
+    /// That the container holds an object of `kind` made under the parameters of `fingerprint`.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for another kind, [`Error::ParameterMismatch`] for other parameters.
+    pub(super) fn require(&self, kind: Kind, fingerprint: Fingerprint) -> Result<()> {
+        if self.kind != kind {
+            return Err(bad(kind, format!("holds {}", self.kind.name())));
+        }
+        if self.fingerprint != fingerprint {
+            return Err(Error::ParameterMismatch {
+                operation: "read container",
+                given: self.fingerprint.to_string(),
+                wanted: fingerprint.to_string(),
+            });
+        }
+        Ok(())
+    }
 }
 
 /// A container whose structure and checksum have been verified.
@@ -191,24 +249,7 @@ impl<'a> Container<'a> {
     /// [`Error::Format`] naming what is wrong and where.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let mut header = FieldReader::new("container", bytes);
-        if header.bytes(8)? != MAGIC {
-            return Err(damaged("it does not begin with the magic CACHEMIR".to_owned()));
-        }
-        let version = header.u16()?;
-        if version != FORMAT_VERSION {
-            return Err(Error::Format {
-                what: "container".to_owned(),
-                why: format!("format version {version}, this program reads version {FORMAT_VERSION}"),
-                remedy: "read it with the version of the program that wrote it".to_owned(),
-            });
-        }
-        let code = header.u16()?;
-        let kind = Kind::from_code(code).ok_or_else(|| damaged(format!("unknown kind {code}")))?;
-        let count = header.u32()? as usize;
-        if count > MAXIMUM_SECTIONS {
-            return Err(too_many_sections(kind, count));
-        }
-        let fingerprint = Fingerprint(header.array()?);
+        let Header { kind, fingerprint, sections: count } = Header::parse(&mut header)?;
         // The table of lengths must itself be there before a list of that many sections is made.
         let mut lengths = FieldReader::new("container", header.bytes(8 * count)?);
         let payload_and_checksum = header.rest();

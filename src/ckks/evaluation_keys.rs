@@ -17,11 +17,12 @@ pub(crate) struct GaloisKey {
     pub(crate) level: Level,
 }
 
-/// Everything an evaluator needs; no secret.
+/// Everything an evaluator needs; no secret. Without any key by default.
+#[derive(Default)]
 pub struct EvaluationKeys {
-    relinearization: Option<(KeySwitchingKey, Level)>,
-    conjugation: Option<GaloisKey>,
-    rotations: BTreeMap<usize, Arc<GaloisKey>>,
+    pub(super) relinearization: Option<(KeySwitchingKey, Level)>,
+    pub(super) conjugation: Option<GaloisKey>,
+    pub(super) rotations: BTreeMap<usize, Arc<GaloisKey>>,
 }
 
 impl EvaluationKeys {

@@ -139,7 +139,17 @@ impl Evaluator for CkksEvaluator {
         transform: &LinearTransform<'_, Plaintext>,
         scale: Scale,
     ) -> Result<Ciphertext> {
-        self.transform(a, transform, scale)
+        let mut results = self.transforms(a, std::slice::from_ref(transform), scale)?;
+        results.pop().ok_or_else(|| Error::Internal("a linear transform without a result".to_owned()))
+    }
+
+    fn linear_transforms(
+        &self,
+        a: &Ciphertext,
+        transforms: &[LinearTransform<'_, Plaintext>],
+        scale: Scale,
+    ) -> Result<Vec<Ciphertext>> {
+        self.transforms(a, transforms, scale)
     }
 
     fn bootstrap(&self, _: &Ciphertext, _: BootstrapRequest) -> Result<Ciphertext> {

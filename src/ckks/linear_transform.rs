@@ -39,47 +39,61 @@ enum Babies<'a> {
     Extended { decomposition: Decomposition, keys: BTreeMap<usize, &'a GaloisKey> },
 }
 
+/// What has been summed of one transform: with babies times P, or terms still to be rotated by their giant steps.
+#[derive(Default)]
+struct Total {
+    extended: Option<Extended>,
+    divided: Vec<(Ciphertext, i64)>,
+}
+
+/// A giant step with the number of its transform.
+type Numbered<'t, 'd> = (usize, &'t GiantStep<'d, Plaintext>);
+
 impl CkksEvaluator {
-    pub(super) fn transform(
+    /// Transforms of one input: their baby steps are made once.
+    pub(super) fn transforms(
         &self,
         a: &Ciphertext,
-        transform: &LinearTransform<'_, Plaintext>,
+        transforms: &[LinearTransform<'_, Plaintext>],
         scale: Scale,
-    ) -> Result<Ciphertext> {
-        if transform.diagonals() == 0 {
-            return Err(Error::Shape {
-                operation: "linear_transform",
-                what: "0 diagonals".to_owned(),
-                remedy: "give at least one".to_owned(),
-            });
+    ) -> Result<Vec<Ciphertext>> {
+        for transform in transforms {
+            transform.require_diagonals()?;
         }
         let product_scale = a.scale * scale;
         self.check_room("linear_transform", product_scale, a.level)?;
         let ring = self.parameters.ring();
         let slots = self.parameters.slots();
+        let giants: Vec<Numbered<'_, '_>> = transforms
+            .iter()
+            .enumerate()
+            .flat_map(|(number, transform)| transform.giants.iter().map(move |giant| (number, giant)))
+            .collect();
         // Missing keys are found before any work.
-        for giant in transform.giants.iter().filter(|giant| !giant.babies.is_empty()) {
+        for (_, giant) in giants.iter().filter(|(_, giant)| !giant.babies.is_empty()) {
             let step = normalize_step(giant.step, slots);
             if step != 0 {
                 self.keys.rotation(step, a.level)?;
             }
         }
-        let babies = self.prepare_babies(a, transform)?;
-        let mut extended_total: Option<Extended> = None;
-        let mut divided_terms: Vec<(Ciphertext, i64)> = Vec::new();
-        let mut giants = transform.giants.as_slice();
+        let babies = self.prepare_babies(a, transforms)?;
+        let mut totals: Vec<Total> = transforms.iter().map(|_| Total::default()).collect();
+        let mut giants = giants.as_slice();
         while !giants.is_empty() {
             let (now, later) = giants.split_at(giants_in_flight(giants));
-            for (giant, sum) in now.iter().zip(self.inner_sums(a, &babies, now, scale)?) {
+            for ((number, giant), sum) in now.iter().zip(self.inner_sums(a, &babies, now, scale)?) {
+                let total = totals
+                    .get_mut(*number)
+                    .ok_or_else(|| Error::Internal(format!("no transform number {number}")))?;
                 let step = normalize_step(giant.step, slots);
                 match &babies {
                     Babies::Divided(_) => {
                         let Extended { c0, c1 } = sum;
-                        divided_terms
-                            .push((Ciphertext { c0, c1, level: a.level, scale: product_scale }, giant.step));
+                        let term = Ciphertext { c0, c1, level: a.level, scale: product_scale };
+                        total.divided.push((term, giant.step));
                     }
-                    Babies::Extended { .. } if step == 0 => match &mut extended_total {
-                        None => extended_total = Some(sum),
+                    Babies::Extended { .. } if step == 0 => match &mut total.extended {
+                        None => total.extended = Some(sum),
                         Some(total) => total.add_assign(ring, &sum)?,
                     },
                     Babies::Extended { .. } => {
@@ -91,28 +105,34 @@ impl CkksEvaluator {
                             ring.kernels().add_assign(prime, row, sum.c0.row(ring, limb)?);
                             Ok(())
                         })?;
-                        accumulate_image(ring, &mut extended_total, &switched, &key.automorphism)?;
+                        accumulate_image(ring, &mut total.extended, &switched, &key.automorphism)?;
                     }
                 }
             }
             giants = later;
         }
-        if let Some(total) = extended_total {
-            let (c0, c1) = total.divide(ring)?;
-            return Ok(Ciphertext { c0, c1, level: a.level, scale: product_scale });
-        }
-        let terms: Vec<(&Ciphertext, i64)> = divided_terms.iter().map(|(term, step)| (term, *step)).collect();
-        self.rotate_and_sum(&terms)
+        totals
+            .into_iter()
+            .map(|total| {
+                if let Some(extended) = total.extended {
+                    let (c0, c1) = extended.divide(ring)?;
+                    return Ok(Ciphertext { c0, c1, level: a.level, scale: product_scale });
+                }
+                let terms: Vec<(&Ciphertext, i64)> =
+                    total.divided.iter().map(|(term, step)| (term, *step)).collect();
+                self.rotate_and_sum(&terms)
+            })
+            .collect()
     }
 
     /// Decomposes the input once and decides how baby steps are held.
     fn prepare_babies(
         &self,
         a: &Ciphertext,
-        transform: &LinearTransform<'_, Plaintext>,
+        transforms: &[LinearTransform<'_, Plaintext>],
     ) -> Result<Babies<'_>> {
         let ring = self.parameters.ring();
-        let steps = transform.baby_steps(self.parameters.slots());
+        let steps = LinearTransform::shared_baby_steps(transforms, self.parameters.slots());
         let rotated = steps.iter().filter(|step| **step != 0).count();
         let keys = steps
             .iter()
@@ -120,12 +140,12 @@ impl CkksEvaluator {
             .map(|step| Ok((*step, self.keys.rotation(*step, a.level)?)))
             .collect::<Result<BTreeMap<_, _>>>()?;
         let (limbs, special) = (a.c1.chain_limbs(), ring.special_limbs());
-        let diagonals =
-            || transform.giants.iter().flat_map(|giant| &giant.babies).map(|(_, diagonal)| diagonal);
+        let giants = || transforms.iter().flat_map(|transform| &transform.giants);
+        let diagonals = || giants().flat_map(|giant| &giant.babies).map(|(_, diagonal)| diagonal);
         let without_special_limbs = |diagonal: &Diagonal<'_, Plaintext>| matches!(diagonal, Diagonal::Encoded(p) if p.polynomial.special_limbs() == 0);
         let lazy = diagonals().filter(|diagonal| matches!(diagonal, Diagonal::Lazy(_))).count();
         // In NTTs: more limbs a diagonal against two divisions a baby step.
-        let extended_cost = lazy * special + transform.giants.len() * 2 * (limbs + special);
+        let extended_cost = lazy * special + giants().count() * 2 * (limbs + special);
         let divided_cost = rotated * 2 * (limbs + special);
         if rotated > 0 && extended_cost < divided_cost && !diagonals().any(without_special_limbs) {
             let decomposition = Decomposition::new(ring, &a.c1, special)?;
@@ -142,7 +162,7 @@ impl CkksEvaluator {
     fn prepare_diagonals<'t>(
         &self,
         a: &Ciphertext,
-        giants: &'t [GiantStep<'_, Plaintext>],
+        giants: &[Numbered<'t, '_>],
         scale: Scale,
     ) -> Result<Vec<Vec<Prepared<'t>>>> {
         let prepare = |diagonal: &'t Diagonal<'_, Plaintext>| -> Result<Prepared<'t>> {
@@ -169,7 +189,7 @@ impl CkksEvaluator {
         };
         giants
             .iter()
-            .map(|giant| giant.babies.par_iter().map(|(_, diagonal)| prepare(diagonal)).collect())
+            .map(|(_, giant)| giant.babies.par_iter().map(|(_, diagonal)| prepare(diagonal)).collect())
             .collect()
     }
 
@@ -178,7 +198,7 @@ impl CkksEvaluator {
         &self,
         a: &Ciphertext,
         babies: &Babies<'_>,
-        giants: &[GiantStep<'_, Plaintext>],
+        giants: &[Numbered<'_, '_>],
         scale: Scale,
     ) -> Result<Vec<Extended>> {
         let ring = self.parameters.ring();
@@ -195,7 +215,7 @@ impl CkksEvaluator {
         // Steps used by these giants only: others were needed by earlier or later ones.
         let mut steps: Vec<usize> = giants
             .iter()
-            .flat_map(|giant| &giant.babies)
+            .flat_map(|(_, giant)| &giant.babies)
             .map(|(step, _)| normalize_step(*step, slots))
             .collect();
         steps.sort_unstable();
@@ -264,7 +284,7 @@ impl CkksEvaluator {
                         })
                         .collect::<Result<_>>()?,
                 };
-                for ((giant, prepared), out) in giants.iter().zip(&prepared).zip(outs) {
+                for (((_, giant), prepared), out) in giants.iter().zip(&prepared).zip(outs) {
                     let lazy = prepared.iter().filter(|p| matches!(p, Prepared::Coefficients { .. })).count();
                     let mut encoded = ring.workspace(lazy * n);
                     let mut free = encoded.chunks_exact_mut(n);
@@ -298,9 +318,9 @@ impl CkksEvaluator {
 }
 
 /// How many giant steps to take at once so that few enough lazy diagonals are held; at least one.
-fn giants_in_flight(giants: &[GiantStep<'_, Plaintext>]) -> usize {
+fn giants_in_flight(giants: &[Numbered<'_, '_>]) -> usize {
     let mut diagonals = 0;
-    let fitting = giants.iter().take_while(|giant| {
+    let fitting = giants.iter().take_while(|(_, giant)| {
         diagonals += giant.babies.len();
         diagonals <= DIAGONALS_IN_FLIGHT
     });

@@ -7,6 +7,7 @@ mod arithmetic;
 mod ciphertext;
 mod client;
 pub mod container;
+mod container_stream;
 mod encoder;
 mod evaluation_keys;
 mod evaluator;
@@ -19,6 +20,7 @@ mod rotation;
 mod secret_key;
 pub mod security;
 mod serialization;
+mod stored_keys;
 
 pub use ciphertext::{Ciphertext, Plaintext, Tensor};
 pub use client::{CkksClient, PublicKey};
@@ -30,5 +32,7 @@ pub use key_switching_key::KeySwitchingKey;
 pub use parameters::{Parameters, ParametersLiteral, Security, Stretch};
 pub use secret_key::SecretKey;
 
+#[cfg(test)]
+mod stored_keys_tests;
 #[cfg(test)]
 mod tests;

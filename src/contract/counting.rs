@@ -134,6 +134,22 @@ impl<E: Evaluator> CountingEvaluator<E> {
         }
         counts.rotation_steps.extend(steps);
     }
+
+    /// Counts transforms of one input at `level` that share their baby steps.
+    fn note_transforms(&self, level: Level, transforms: &[LinearTransform<'_, E::Plaintext>]) {
+        let babies = LinearTransform::shared_baby_steps(transforms, self.inner.slots());
+        self.note_rotations(level, babies.iter().filter_map(|step| i64::try_from(*step).ok()), true);
+        for transform in transforms {
+            for giant in &transform.giants {
+                self.note_rotations(level, std::iter::once(giant.step), false);
+            }
+            let diagonals = transform.diagonals();
+            self.note(level, |counts| {
+                counts.plaintext_products += diagonals;
+                counts.additions += diagonals.saturating_sub(1);
+            });
+        }
+    }
 }
 
 impl<E: Evaluator> Evaluator for CountingEvaluator<E> {
@@ -271,16 +287,18 @@ impl<E: Evaluator> Evaluator for CountingEvaluator<E> {
         scale: Scale,
     ) -> Result<Self::Ciphertext> {
         let result = self.inner.linear_transform(a, transform, scale)?;
-        let babies = transform.baby_steps(self.slots());
-        self.note_rotations(a.level(), babies.iter().filter_map(|step| i64::try_from(*step).ok()), true);
-        for giant in &transform.giants {
-            self.note_rotations(a.level(), std::iter::once(giant.step), false);
-        }
-        let diagonals = transform.diagonals();
-        self.note(a.level(), |counts| {
-            counts.plaintext_products += diagonals;
-            counts.additions += diagonals.saturating_sub(1);
-        });
+        self.note_transforms(a.level(), std::slice::from_ref(transform));
+        Ok(result)
+    }
+
+    fn linear_transforms(
+        &self,
+        a: &Self::Ciphertext,
+        transforms: &[LinearTransform<'_, Self::Plaintext>],
+        scale: Scale,
+    ) -> Result<Vec<Self::Ciphertext>> {
+        let result = self.inner.linear_transforms(a, transforms, scale)?;
+        self.note_transforms(a.level(), transforms);
         Ok(result)
     }
 

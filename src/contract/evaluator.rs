@@ -165,6 +165,20 @@ pub trait Evaluator: Send + Sync {
         scale: Scale,
     ) -> Result<Self::Ciphertext>;
 
+    /// Several transforms of one input: what [`Self::linear_transform`] gives for each. Baby steps they have in common are
+    /// rotated once, under one decomposition; a backend that cannot share them evaluates one after another.
+    ///
+    /// # Errors
+    /// Those of [`Self::linear_transform`].
+    fn linear_transforms(
+        &self,
+        a: &Self::Ciphertext,
+        transforms: &[LinearTransform<'_, Self::Plaintext>],
+        scale: Scale,
+    ) -> Result<Vec<Self::Ciphertext>> {
+        transforms.iter().map(|transform| self.linear_transform(a, transform, scale)).collect()
+    }
+
     /// Refreshes `a` (at its level's canonical scale) to `request.level` and its canonical scale.
     ///
     /// # Errors

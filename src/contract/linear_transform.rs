@@ -1,6 +1,6 @@
 //! Linear transforms as sums of rotated products, the unit a backend may fuse.
 
-use super::Complex64;
+use super::{Complex64, Error, Result};
 
 /// One diagonal of a linear transform.
 pub enum Diagonal<'a, P> {
@@ -51,6 +51,31 @@ impl<'a, P> LinearTransform<'a, P> {
         steps.sort_unstable();
         steps.dedup();
         steps
+    }
+
+    /// The distinct baby steps of several transforms of one input, as [`Self::baby_steps`]: what they can share.
+    #[must_use]
+    pub fn shared_baby_steps(transforms: &[Self], slots: usize) -> Vec<usize> {
+        let mut steps: Vec<usize> =
+            transforms.iter().flat_map(|transform| transform.baby_steps(slots)).collect();
+        steps.sort_unstable();
+        steps.dedup();
+        steps
+    }
+
+    /// That there is at least one diagonal: an empty sum has neither level nor scale.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn require_diagonals(&self) -> Result<()> {
+        if self.diagonals() > 0 {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            operation: "linear_transform",
+            what: "0 diagonals".to_owned(),
+            remedy: "give at least one".to_owned(),
+        })
     }
 
     /// Number of diagonals: the plaintext products the transform costs.

@@ -271,7 +271,8 @@ impl BlockPlan {
         )
     }
 
-    /// Operations of all seven projections, key with value and up with gate folded, preprocessing shared by q, k and v.
+    /// Operations of all seven projections, key with value and up with gate folded, preprocessing and baby rotations shared
+    /// by q, k and v ([`Product::apply_shared`]).
     ///
     /// # Errors
     /// [`Error::Shape`] when a product does not pack.
@@ -291,7 +292,7 @@ impl BlockPlan {
                 + up.rotations
                 + down.rotations
                 + output.rotations,
-            rotations_hoisted: projections * heads.rotations_hoisted
+            rotations_hoisted: heads.rotations_hoisted
                 + up.rotations_hoisted
                 + down.rotations_hoisted
                 + output.rotations_hoisted,

@@ -59,10 +59,10 @@ impl LmHead {
         &self.products
     }
 
-    /// Encrypted logits, one ciphertext per product; one level.
+    /// Encrypted logits, one ciphertext per product, replication and baby rotations shared; one level.
     ///
     /// # Errors
-    /// Those of [`Product::apply`].
+    /// Those of [`Product::apply_shared`].
     pub fn apply<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -70,10 +70,9 @@ impl LmHead {
     ) -> Result<Vec<E::Ciphertext>> {
         let Some(first) = self.products.first() else { return Ok(Vec::new()) };
         let prepared = first.prepare(evaluator, hidden)?;
-        self.products
-            .iter()
-            .map(|product| Ok(product.apply_prepared(evaluator, &prepared, None, 0)?.ciphertext))
-            .collect()
+        let products: Vec<(&Product, usize)> = self.products.iter().map(|product| (product, 0)).collect();
+        let logits = Product::apply_shared(evaluator, &prepared, &products)?;
+        Ok(logits.into_iter().map(|packed| packed.ciphertext).collect())
     }
 
     /// The client's side: logits out of the decrypted ciphertexts of [`LmHead::apply`].

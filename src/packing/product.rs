@@ -172,6 +172,43 @@ impl Product {
         self.reduce(evaluator, &self.inner(evaluator, x, encoded)?, landing)
     }
 
+    /// x·W for several products of one prepared input, each landing at its own offset: what [`Product::apply_prepared`] gives
+    /// for each, with the hoisted baby rotations shared (spec section 1: q, k, v; up, gate).
+    ///
+    /// # Errors
+    /// Those of [`Product::apply_prepared`].
+    pub fn apply_shared<E: Evaluator>(
+        evaluator: &E,
+        x: &Prepared<E::Ciphertext>,
+        products: &[(&Product, usize)],
+    ) -> Result<Vec<Packed<E::Ciphertext>>> {
+        let mut transforms = Vec::with_capacity(products.len());
+        for (product, _) in products {
+            product.require_prepared(x)?;
+            transforms.push(product.transform(None));
+        }
+        let scale = evaluator.chain().canonical_scale(x.ciphertext.level())?;
+        let sums = evaluator.linear_transforms(&x.ciphertext, &transforms, scale)?;
+        products
+            .iter()
+            .zip(&sums)
+            .map(|((product, landing), sum)| product.reduce(evaluator, &evaluator.rescale(sum)?, *landing))
+            .collect()
+    }
+
+    /// That `x` was prepared for this geometry.
+    fn require_prepared<C>(&self, x: &Prepared<C>) -> Result<()> {
+        let wanted = self.geometry.preprocessing();
+        if x.input == self.geometry.input && x.sums == wanted {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            operation: "matrix product",
+            what: format!("an input replicated by {:?}, wanted {wanted:?}", x.sums),
+            remedy: "share a prepared input only between products of equal shape".to_owned(),
+        })
+    }
+
     /// The rescaled sum of plaintext products before its reduction. Several of one geometry may be added and reduced at
     /// once.
     ///
@@ -183,17 +220,7 @@ impl Product {
         x: &Prepared<E::Ciphertext>,
         encoded: Option<&EncodedProduct<E::Plaintext>>,
     ) -> Result<E::Ciphertext> {
-        if x.input != self.geometry.input || x.sums != self.geometry.preprocessing() {
-            return Err(Error::Shape {
-                operation: "matrix product",
-                what: format!(
-                    "an input replicated by {:?}, wanted {:?}",
-                    x.sums,
-                    self.geometry.preprocessing()
-                ),
-                remedy: "share a prepared input only between products of equal shape".to_owned(),
-            });
-        }
+        self.require_prepared(x)?;
         let input = match encoded {
             Some(encoded) => evaluator.lower(&x.ciphertext, encoded.level)?,
             None => x.ciphertext.clone(),

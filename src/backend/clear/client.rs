@@ -17,7 +17,7 @@ impl ClearClient {
     /// Client for `parameters`.
     #[must_use]
     pub fn new(parameters: ClearParameters) -> Self {
-        let noise = parameters.noise.map(NoiseSource::new);
+        let noise = parameters.noise.map(NoiseSource::of_client);
         Self { parameters: Arc::new(parameters), noise }
     }
 

@@ -378,13 +378,7 @@ impl Evaluator for ClearEvaluator {
         transform: &LinearTransform<'_, ClearPlaintext>,
         scale: Scale,
     ) -> Result<ClearCiphertext> {
-        if transform.diagonals() == 0 {
-            return Err(Error::Shape {
-                operation: "linear_transform",
-                what: "0 diagonals".to_owned(),
-                remedy: "give at least one".to_owned(),
-            });
-        }
+        transform.require_diagonals()?;
         let product_scale = a.scale * scale;
         self.check_room("linear_transform", product_scale, a.level)?;
         let slots = self.slots();

@@ -61,6 +61,11 @@ impl NoiseSource {
         Self { model, operations: AtomicU64::new(0) }
     }
 
+    /// The source of a client: streams far from those of its evaluators, whose noise would otherwise repeat its own.
+    pub(super) fn of_client(model: NoiseModel) -> Self {
+        Self { model, operations: AtomicU64::new(1 << 63) }
+    }
+
     pub(super) fn encryption(&self, values: &mut [Complex64], scale: Scale) {
         self.add(values, self.model.encryption / scale.0);
     }

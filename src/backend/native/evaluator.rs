@@ -86,6 +86,8 @@ impl Evaluator for NativeEvaluator {
         conjugate(a: &Ciphertext) -> Result<Ciphertext>;
         linear_transform(a: &Ciphertext, transform: &LinearTransform<'_, Plaintext>, scale: Scale)
             -> Result<Ciphertext>;
+        linear_transforms(a: &Ciphertext, transforms: &[LinearTransform<'_, Plaintext>], scale: Scale)
+            -> Result<Vec<Ciphertext>>;
         ciphertext_to_bytes(a: &Ciphertext) -> Result<Vec<u8>>;
         ciphertext_from_bytes(bytes: &[u8]) -> Result<Ciphertext>;
     }

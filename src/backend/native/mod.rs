@@ -3,10 +3,12 @@
 
 mod client;
 mod evaluator;
+mod noise;
 mod presets;
 
 pub use client::NativeClient;
 pub use evaluator::NativeEvaluator;
+pub use noise::{encryption_deviation, key_switch_deviation, noise_model, rescale_deviation};
 pub use presets::{n16_levelled, test_levelled};
 
 #[cfg(test)]

@@ -307,7 +307,17 @@ impl Evaluator for OpenFheEvaluator {
         transform: &LinearTransform<'_, OpenFhePlaintext>,
         scale: Scale,
     ) -> Result<OpenFheCiphertext> {
-        self.transform(a, transform, scale)
+        let mut results = self.transforms(a, std::slice::from_ref(transform), scale)?;
+        results.pop().ok_or_else(|| Error::Internal("a linear transform without a result".to_owned()))
+    }
+
+    fn linear_transforms(
+        &self,
+        a: &OpenFheCiphertext,
+        transforms: &[LinearTransform<'_, OpenFhePlaintext>],
+        scale: Scale,
+    ) -> Result<Vec<OpenFheCiphertext>> {
+        self.transforms(a, transforms, scale)
     }
 
     fn bootstrap(&self, a: &OpenFheCiphertext, request: BootstrapRequest) -> Result<OpenFheCiphertext> {

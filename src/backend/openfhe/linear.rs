@@ -39,22 +39,34 @@ impl OpenFheEvaluator {
             .collect()
     }
 
-    /// Σ rot(Σ diagonal ⊙ rot(a, baby), giant), not rescaled.
-    pub(super) fn transform(
+    /// Transforms of one input, not rescaled: their baby steps are rotated once.
+    pub(super) fn transforms(
         &self,
         a: &OpenFheCiphertext,
-        transform: &LinearTransform<'_, OpenFhePlaintext>,
+        transforms: &[LinearTransform<'_, OpenFhePlaintext>],
         scale: Scale,
-    ) -> Result<OpenFheCiphertext> {
+    ) -> Result<Vec<OpenFheCiphertext>> {
         self.check_tag("linear_transform", &a.tag)?;
         self.engine.check_room("linear_transform", a.scale * scale, a.level)?;
         let slots = self.slots();
-        for giant in &transform.giants {
+        for giant in transforms.iter().flat_map(|transform| &transform.giants) {
             self.check_rotation(normalize_step(giant.step, slots), a.level)?;
         }
-        let steps = transform.baby_steps(slots);
+        let steps = LinearTransform::shared_baby_steps(transforms, slots);
         let babies: BTreeMap<usize, OpenFheCiphertext> =
             steps.iter().copied().zip(self.rotate_hoisted(a, &steps)?).collect();
+        transforms.iter().map(|transform| self.sum_giants(a, transform, &babies, scale)).collect()
+    }
+
+    /// Σ rot(Σ diagonal ⊙ rot(a, baby), giant) of the rotated inputs, not rescaled.
+    fn sum_giants(
+        &self,
+        a: &OpenFheCiphertext,
+        transform: &LinearTransform<'_, OpenFhePlaintext>,
+        babies: &BTreeMap<usize, OpenFheCiphertext>,
+        scale: Scale,
+    ) -> Result<OpenFheCiphertext> {
+        let slots = self.slots();
         let mut sum: Option<OpenFheCiphertext> = None;
         for giant in &transform.giants {
             let mut inner: Option<OpenFheCiphertext> = None;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{assert_close, client, decrypt, dense, encrypt, matrix, vector};
-use crate::backend::clear::{ClearCiphertext, ClearClient};
+use super::{Compared, client, decrypt, dense, encrypt, matrix, vector};
 use crate::contract::{CiphertextInfo, Client, Complex64, CountingEvaluator, Evaluator, Level};
 use crate::packing::complex::split;
 use crate::packing::{
-    AttentionShape, BlockPlan, BlockShape, CacheBounds, Grouping, KeyValueCache, Packed, Rope, Weights,
+    AttentionShape, BlockPlan, BlockShape, CacheBounds, Grouping, KeyValueCache, Packed, Product, Rope,
+    Weights,
 };
 
 /// A block with random weights.
@@ -91,96 +91,129 @@ pub(super) fn project<E: Evaluator>(
     let queries = plan.query(&block.query).unwrap();
     let prepared = queries[0].prepare(evaluator, &x).unwrap();
     let factor = 1.0 / (stored.head_dim() as f64).sqrt();
-    let queries = queries
-        .iter()
-        .map(|query| {
-            let q = query.apply_prepared(evaluator, &prepared, None, 0).unwrap();
-            block.rope.apply(evaluator, &stored, &q, position, factor).unwrap()
-        })
-        .collect();
     let both = plan.key_and_value(&block.key, &block.value).unwrap();
-    let both = both.apply_prepared(evaluator, &prepared, None, cache.next_offset().unwrap()).unwrap();
-    let [key, value] = split(evaluator, &both).unwrap();
+    let mut products: Vec<_> = queries.iter().map(|query| (query, 0)).collect();
+    products.push((&both, cache.next_offset().unwrap()));
+    let mut projected = Product::apply_shared(evaluator, &prepared, &products).unwrap();
+    let [key, value] = split(evaluator, &projected.pop().unwrap()).unwrap();
+    let queries = projected
+        .iter()
+        .map(|q| block.rope.apply(evaluator, &stored, q, position, factor).unwrap())
+        .collect();
     (queries, block.rope.apply(evaluator, &stored, &key, position, 1.0).unwrap(), value)
 }
 
-/// Runs `tokens` tokens through a block (weights = scores + 1 instead of softmax, up · gate instead of SwiGLU) and
-/// compares scores, sums and output; the first `public` tokens enter the cache as plaintexts.
-fn check(slots: usize, shape: BlockShape, grouping: Grouping, tokens: usize, maximum: usize, public: usize) {
-    let bounds = CacheBounds { maximum_tokens: maximum, key_level: Level(2), value_level: Level(2) };
-    let plan = BlockPlan::new(slots, shape, grouping, bounds).unwrap();
-    let block = Block::new(shape);
-    let client = client(slots, 12);
-    let evaluator = client.dry_run();
-    let attention = *plan.attention();
-    let mut cache = KeyValueCache::new(attention.cache_layout());
-    let inputs: Vec<Vec<f64>> = (0..tokens).map(|i| vector(100 + i as u64, shape.hidden)).collect();
-    let order = plan.residual_order();
-    let what =
-        format!("{shape:?} {grouping:?}, {tokens} of {maximum} tokens, ring {}", plan.residual().ring());
-    let mut queries = Vec::new();
-    for (i, input) in inputs.iter().enumerate() {
-        if i < public && i + 1 < tokens {
-            let key = block.rope.apply_clear(&dense(input, block.key.as_ref()), i).unwrap();
-            let value = dense(input, block.value.as_ref());
-            let at = |features: &[f64], head, j| features[attention.kv_feature(head, j)];
-            cache.append_public(&evaluator, |h, j| at(&key, h, j), |h, j| at(&value, h, j)).unwrap();
-            continue;
-        }
-        let x = encrypt(&client, plan.residual(), &order, input, 6);
-        let (q, k, v) = project(&evaluator, &plan, &block, &x, &cache);
-        cache.append(&evaluator, &k, &v).unwrap();
-        queries = q;
-    }
-    let (scores_wanted, sums_wanted, output_wanted) = block.reference(&inputs);
-    let layout = attention.score_layout();
-    let scores = attention.scores(&evaluator, &queries, &cache, 1.0).unwrap();
-    assert_eq!(scores.len(), layout.segments(tokens), "{what}: segments");
-    let mut weights = Vec::new();
-    for (segment, score) in scores.iter().enumerate() {
-        assert_eq!(score.level(), Level(0));
-        let first = segment * layout.segment_tokens();
-        let slots_of_scores = client.decrypt(score).unwrap();
-        let expected = layout.values(segment, tokens, |token, head| scores_wanted[head][token]);
-        for (slot, (got, want)) in slots_of_scores.iter().zip(&expected).enumerate() {
-            assert!((got - want).norm() < 1e-9, "{what}: score slot {slot} is {got}, wanted {want}");
-        }
-        let read = layout.read(&slots_of_scores, tokens - first);
-        for (head, row) in read.iter().enumerate() {
-            assert_close(row, &scores_wanted[head][first..first + row.len()], 1e-9, &what);
-        }
-        // Stand-in for softmax, on fresh ciphertexts as after a bootstrap: weight = score + 1 on tokens only.
-        let values: Vec<Complex64> =
-            expected.iter().zip(layout.values(segment, tokens, |_, _| 1.0)).map(|(s, v)| s + v).collect();
-        weights.push(client.encrypt(&values, Level(5)).unwrap());
-    }
-    let sums = attention.denominators(&evaluator, &weights, &[0.25]).unwrap().remove(0);
-    let head_dim = shape.attention.head_dim;
-    let expected: Vec<f64> = sums_wanted.iter().flat_map(|sum| vec![sum * 0.25; head_dim]).collect();
-    let output_order = attention.output_order().unwrap();
-    assert_close(&decrypt(&client, &sums, &output_order, expected.len()), &expected, 1e-9, &what);
-    let attended = attention.weighted_values(&evaluator, &weights, &cache).unwrap();
-    assert_eq!(attended.ciphertext.level(), Level(0));
-    let attended = refresh(&client, &attended);
-    let output = plan.output(&block.output).unwrap();
-    let output = output.apply(&evaluator, &plan.output_input(&attended).unwrap()).unwrap();
-    let x = encrypt(&client, plan.residual(), &order, inputs.last().unwrap(), output.ciphertext.level().0);
-    let output = Packed::new(output.ciphertext, plan.residual().junk());
-    let mid = output.map(|y| evaluator.add(y, &x.ciphertext)).unwrap().mask(&evaluator, 1.0).unwrap();
-    let both = plan.up_and_gate(&block.up, &block.gate).unwrap().apply(&evaluator, &mid).unwrap();
-    let [up, gate] = split(&evaluator, &both).unwrap();
-    let gate = gate.mask(&evaluator, 1.0).unwrap();
-    let (up, gate_value) = evaluator.align(&up.ciphertext, &gate.ciphertext).unwrap();
-    let product = Packed::new(evaluator.mul(&up, &gate_value).unwrap(), gate.layout);
-    let down = plan.down(&block.down).unwrap().apply(&evaluator, &product).unwrap();
-    let (down_value, mid) = evaluator.align(&down.ciphertext, &mid.ciphertext).unwrap();
-    let result = Packed::new(evaluator.add(&down_value, &mid).unwrap(), down.layout);
-    assert_close(&decrypt(&client, &result, &order, shape.hidden), &output_wanted, 1e-8, &what);
+/// A block, its ring, and the tokens that run through it; the first `public` tokens enter the cache as plaintexts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Case {
+    pub(super) slots: usize,
+    pub(super) shape: BlockShape,
+    pub(super) grouping: Grouping,
+    pub(super) tokens: usize,
+    pub(super) maximum: usize,
+    pub(super) public: usize,
 }
 
-/// The same values at a high level, as a bootstrap would return them.
-fn refresh(client: &ClearClient, x: &Packed<ClearCiphertext>) -> Packed<ClearCiphertext> {
-    Packed::new(client.encrypt(&client.decrypt(&x.ciphertext).unwrap(), Level(10)).unwrap(), x.layout)
+impl Case {
+    /// Levels [`Case::run`] needs.
+    pub(super) const LEVELS: usize = 6;
+
+    /// Runs all tokens (weights = scores + 1 instead of softmax, up · gate instead of SwiGLU), encrypting afresh where a
+    /// model would bootstrap: scores by segment, sums of weights, and the block's output.
+    pub(super) fn run<C: Client>(&self, client: &C, evaluator: &C::Evaluator) -> Vec<Compared> {
+        let Self { slots, shape, grouping, tokens, maximum, public } = *self;
+        let bounds = CacheBounds { maximum_tokens: maximum, key_level: Level(2), value_level: Level(2) };
+        let plan = BlockPlan::new(slots, shape, grouping, bounds).unwrap();
+        let block = Block::new(shape);
+        let attention = *plan.attention();
+        let mut cache = KeyValueCache::new(attention.cache_layout());
+        let inputs: Vec<Vec<f64>> = (0..tokens).map(|i| vector(100 + i as u64, shape.hidden)).collect();
+        let order = plan.residual_order();
+        let AttentionShape { heads, kv_heads, head_dim } = shape.attention;
+        let what = format!(
+            "{} features, {heads} heads over {kv_heads} of {head_dim}, {grouping:?}, {tokens} of {maximum} tokens, \
+             {public} public, {slots} slots, ring {}",
+            shape.hidden,
+            plan.residual().ring()
+        );
+        let mut queries = Vec::new();
+        for (i, input) in inputs.iter().enumerate() {
+            if i < public && i + 1 < tokens {
+                let key = block.rope.apply_clear(&dense(input, block.key.as_ref()), i).unwrap();
+                let value = dense(input, block.value.as_ref());
+                let at = |features: &[f64], head, j| features[attention.kv_feature(head, j)];
+                cache.append_public(evaluator, |h, j| at(&key, h, j), |h, j| at(&value, h, j)).unwrap();
+                continue;
+            }
+            let x = encrypt(client, plan.residual(), &order, input, 6);
+            let (q, k, v) = project(evaluator, &plan, &block, &x, &cache);
+            cache.append(evaluator, &k, &v).unwrap();
+            queries = q;
+        }
+        let (scores_wanted, sums_wanted, output_wanted) = block.reference(&inputs);
+        let layout = attention.score_layout();
+        let scores = attention.scores(evaluator, &queries, &cache, 1.0).unwrap();
+        assert_eq!(scores.len(), layout.segments(tokens), "{what}: segments");
+        let mut compared = Vec::new();
+        let mut weights = Vec::new();
+        for (segment, score) in scores.iter().enumerate() {
+            assert_eq!(score.level(), Level(0));
+            let first = segment * layout.segment_tokens();
+            let slots_of_scores = client.decrypt(score).unwrap();
+            let expected = layout.values(segment, tokens, |token, head| scores_wanted[head][token]);
+            for (head, row) in layout.read(&slots_of_scores, tokens - first).into_iter().enumerate() {
+                let want = &scores_wanted[head][first..first + row.len()];
+                compared.push(Compared::real(format!("{what}: scores of head {head}"), row, want));
+            }
+            compared.push(Compared::new(
+                format!("{what}: scores of segment {segment}"),
+                slots_of_scores,
+                expected.clone(),
+            ));
+            // Stand-in for softmax, on fresh ciphertexts as after a bootstrap: weight = score + 1 on tokens only.
+            let values: Vec<Complex64> =
+                expected.iter().zip(layout.values(segment, tokens, |_, _| 1.0)).map(|(s, v)| s + v).collect();
+            weights.push(client.encrypt(&values, Level(5)).unwrap());
+        }
+        let sums = attention.denominators(evaluator, &weights, &[0.25]).unwrap().remove(0);
+        let head_dim = shape.attention.head_dim;
+        let expected: Vec<f64> = sums_wanted.iter().flat_map(|sum| vec![sum * 0.25; head_dim]).collect();
+        let output_order = attention.output_order().unwrap();
+        let sums = decrypt(client, &sums, &output_order, expected.len());
+        compared.push(Compared::real(format!("{what}: denominators"), sums, &expected));
+        let attended = attention.weighted_values(evaluator, &weights, &cache).unwrap();
+        assert_eq!(attended.ciphertext.level(), Level(0));
+        // The same values at a high level, as a bootstrap would return them.
+        let values = client.decrypt(&attended.ciphertext).unwrap();
+        let attended = Packed::new(client.encrypt(&values, Level(6)).unwrap(), attended.layout);
+        let output = plan.output(&block.output).unwrap();
+        let output = output.apply(evaluator, &plan.output_input(&attended).unwrap()).unwrap();
+        let x = encrypt(client, plan.residual(), &order, inputs.last().unwrap(), output.ciphertext.level().0);
+        let output = Packed::new(output.ciphertext, plan.residual().junk());
+        let mid = output.map(|y| evaluator.add(y, &x.ciphertext)).unwrap().mask(evaluator, 1.0).unwrap();
+        let both = plan.up_and_gate(&block.up, &block.gate).unwrap().apply(evaluator, &mid).unwrap();
+        let [up, gate] = split(evaluator, &both).unwrap();
+        let gate = gate.mask(evaluator, 1.0).unwrap();
+        let (up, gate_value) = evaluator.align(&up.ciphertext, &gate.ciphertext).unwrap();
+        let product = Packed::new(evaluator.mul(&up, &gate_value).unwrap(), gate.layout);
+        let down = plan.down(&block.down).unwrap().apply(evaluator, &product).unwrap();
+        let (down_value, mid) = evaluator.align(&down.ciphertext, &mid.ciphertext).unwrap();
+        let result = Packed::new(evaluator.add(&down_value, &mid).unwrap(), down.layout);
+        let result = decrypt(client, &result, &order, shape.hidden);
+        compared.push(Compared::real(format!("{what}: output"), result, &output_wanted));
+        compared
+    }
+}
+
+/// Runs a case on the simulator and compares.
+fn check(slots: usize, shape: BlockShape, grouping: Grouping, tokens: usize, maximum: usize, public: usize) {
+    let client = client(slots, Case::LEVELS);
+    let case = Case { slots, shape, grouping, tokens, maximum, public };
+    let mut compared = case.run(&client, &client.dry_run());
+    compared.pop().unwrap().assert_within(1e-8);
+    for compared in compared {
+        compared.assert_within(1e-9);
+    }
 }
 
 pub(super) fn shape(

@@ -7,7 +7,7 @@ use crate::backend::clear::{ClearCiphertext, ClearClient};
 use crate::contract::{Client, Complex64, CountingEvaluator, Level};
 use crate::packing::{Moai, Thor, Weights};
 
-fn rows(seed: u64, tokens: usize, features: usize) -> Vec<Vec<f64>> {
+pub(super) fn rows(seed: u64, tokens: usize, features: usize) -> Vec<Vec<f64>> {
     (0..tokens).map(|t| (0..features).map(|f| number(seed, t * features + f)).collect()).collect()
 }
 
@@ -15,12 +15,12 @@ fn encrypt(client: &ClearClient, slots: &[Vec<Complex64>], level: usize) -> Vec<
     slots.iter().map(|slots| client.encrypt(slots, Level(level)).unwrap()).collect()
 }
 
-fn project(rows: &[Vec<f64>], weights: &Arc<dyn Weights>) -> Vec<Vec<f64>> {
+pub(super) fn project(rows: &[Vec<f64>], weights: &Arc<dyn Weights>) -> Vec<Vec<f64>> {
     rows.iter().map(|row| dense(row, weights.as_ref())).collect()
 }
 
 /// Causal scores of a head: [token][distance].
-fn causal_scores(q: &[Vec<f64>], k: &[Vec<f64>], head: std::ops::Range<usize>) -> Vec<Vec<f64>> {
+pub(super) fn causal_scores(q: &[Vec<f64>], k: &[Vec<f64>], head: std::ops::Range<usize>) -> Vec<Vec<f64>> {
     (0..q.len())
         .map(|t| {
             let dot = |u: usize| q[t][head.clone()].iter().zip(&k[u][head.clone()]).map(|(a, b)| a * b).sum();
@@ -30,7 +30,11 @@ fn causal_scores(q: &[Vec<f64>], k: &[Vec<f64>], head: std::ops::Range<usize>) -
 }
 
 /// Causal weighted values of a head, weights = scores: [token][feature].
-fn causal_values(scores: &[Vec<f64>], v: &[Vec<f64>], head: std::ops::Range<usize>) -> Vec<Vec<f64>> {
+pub(super) fn causal_values(
+    scores: &[Vec<f64>],
+    v: &[Vec<f64>],
+    head: std::ops::Range<usize>,
+) -> Vec<Vec<f64>> {
     scores
         .iter()
         .enumerate()

@@ -1,16 +1,19 @@
-//! Packings on the simulator against dense f64 linear algebra, and counted operations against the formulas.
+//! Packings against dense f64 linear algebra, on the simulator and (smaller) on `native` to the predicted noise, and
+//! counted operations against the formulas.
 
 mod attention;
 mod baselines;
 mod cache_bytes;
+mod counts;
 mod folding;
+mod native;
 mod products;
 
 use std::sync::Arc;
 
 use super::{FnWeights, Order, Packed, VectorLayout, Weights};
-use crate::backend::clear::{ClearCiphertext, ClearClient, ClearParameters};
-use crate::contract::{Client, Complex64, Level};
+use crate::backend::clear::{ClearClient, ClearParameters};
+use crate::contract::{Client, Complex64, Evaluator, Level};
 
 /// Client of a simulator with `slots` slots and `levels` levels.
 pub(super) fn client(slots: usize, levels: usize) -> ClearClient {
@@ -44,26 +47,60 @@ pub(super) fn dense(x: &[f64], weights: &dyn Weights) -> Vec<f64> {
         .collect()
 }
 
+/// Ciphertext of a client.
+pub(super) type CiphertextOf<C> = <<C as Client>::Evaluator as Evaluator>::Ciphertext;
+
 /// Encrypts features in a layout.
-pub(super) fn encrypt(
-    client: &ClearClient,
+pub(super) fn encrypt<C: Client>(
+    client: &C,
     layout: VectorLayout,
     order: &Order,
     features: &[f64],
     level: usize,
-) -> Packed<ClearCiphertext> {
+) -> Packed<CiphertextOf<C>> {
     let slots = order.pack(&layout, features).unwrap();
     Packed::new(client.encrypt(&slots, Level(level)).unwrap(), layout)
 }
 
 /// Decrypts features from their layout.
-pub(super) fn decrypt(
-    client: &ClearClient,
-    packed: &Packed<ClearCiphertext>,
+pub(super) fn decrypt<C: Client>(
+    client: &C,
+    packed: &Packed<CiphertextOf<C>>,
     order: &Order,
     count: usize,
 ) -> Vec<Complex64> {
     order.unpack(&packed.layout, &client.decrypt(&packed.ciphertext).unwrap(), count).unwrap()
+}
+
+/// What a computation on ciphertexts gave, and what dense algebra gives.
+pub(super) struct Compared {
+    pub(super) what: String,
+    pub(super) got: Vec<Complex64>,
+    pub(super) want: Vec<Complex64>,
+}
+
+impl Compared {
+    pub(super) fn new(what: impl Into<String>, got: Vec<Complex64>, want: Vec<Complex64>) -> Self {
+        let what = what.into();
+        assert_eq!(got.len(), want.len(), "{what}: lengths");
+        Self { what, got, want }
+    }
+
+    /// With real numbers wanted.
+    pub(super) fn real(what: impl Into<String>, got: Vec<Complex64>, want: &[f64]) -> Self {
+        Self::new(what, got, want.iter().map(|x| Complex64::new(*x, 0.0)).collect())
+    }
+
+    pub(super) fn errors(&self) -> impl Iterator<Item = f64> + '_ {
+        self.got.iter().zip(&self.want).map(|(got, want)| (got - want).norm())
+    }
+
+    pub(super) fn assert_within(&self, tolerance: f64) {
+        for (index, error) in self.errors().enumerate() {
+            let (got, want) = (self.got[index], self.want[index]);
+            assert!(error <= tolerance, "{}: index {index} is {got}, wanted {want} ({error:e})", self.what);
+        }
+    }
 }
 
 /// That the real parts equal `want` and nothing is imaginary, to `tolerance`.
