@@ -334,8 +334,8 @@ fn convert_base_run(
 ) {
     // Split sources of one block: high and low parts interleaved by vector.
     let mut parts = [[0.0f64; 2 * BLOCK]; MAX_SOURCES];
-    // Split factors of one target.
-    let mut factors = [(0.0f64, 0.0f64); MAX_SOURCES];
+    let splits: Vec<SplitColumn> =
+        targets.iter().map(|(prime, column, _)| SplitColumn::new(prime, column)).collect();
     for start in (0..length).step_by(BLOCK) {
         let size = BLOCK.min(length - start);
         for ((prime, weight, row), parts) in sources.iter().zip(&mut parts) {
@@ -352,43 +352,89 @@ fn convert_base_run(
                 }
             }
         }
-        for (prime, column, row) in targets.iter_mut() {
+        for ((prime, _, row), column) in targets.iter_mut().zip(&splits) {
             let vector = VectorPrime::new(prime);
-            let half = prime.float * 0.5;
-            for (factor, split) in column.factors.iter().zip(&mut factors) {
-                let centred =
-                    if *factor as f64 > half { *factor as f64 - prime.float } else { *factor as f64 };
-                let high = (centred / SPLIT).round_ties_even();
-                *split = (high, centred - high * SPLIT);
-            }
-            let radix = _mm256_set1_pd(SPLIT);
-            for k in (0..size).step_by(4) {
-                let mut top = _mm256_setzero_pd();
-                let mut middle = _mm256_setzero_pd();
-                let mut bottom = _mm256_setzero_pd();
-                for (parts, (factor_high, factor_low)) in parts.iter().zip(&factors).take(sources.len()) {
-                    let factor_high = _mm256_set1_pd(*factor_high);
-                    let factor_low = _mm256_set1_pd(*factor_low);
-                    // SAFETY: 2k + 8 ≤ 2 · BLOCK.
-                    let (high, low) = unsafe {
-                        (
-                            _mm256_loadu_pd(parts.as_ptr().add(2 * k)),
-                            _mm256_loadu_pd(parts.as_ptr().add(2 * k + 4)),
-                        )
-                    };
-                    top = _mm256_fmadd_pd(high, factor_high, top);
-                    middle = _mm256_fmadd_pd(high, factor_low, middle);
-                    middle = _mm256_fmadd_pd(low, factor_high, middle);
-                    bottom = _mm256_fmadd_pd(low, factor_low, bottom);
+            let factors = &column.factors[..sources.len()];
+            // Two vectors at once: they share the factors, and their sums do not wait for each other.
+            let pairs = size - size % 8;
+            for k in (0..pairs).step_by(8) {
+                // SAFETY: 2k + 16 ≤ 2 · BLOCK, and start + k + 8 ≤ length.
+                unsafe {
+                    let [first, second] =
+                        convert_vectors::<2>(vector, &parts, factors, column.radix_squared, k);
+                    store(row.as_mut_ptr().add(start + k), first);
+                    store(row.as_mut_ptr().add(start + k + 4), second);
                 }
-                // (top · 2^25 + middle) · 2^25 + bottom, reduced at each step.
-                let sum = _mm256_add_pd(vector.multiply(vector.reduce(top), radix), vector.reduce(middle));
-                let sum = _mm256_add_pd(vector.multiply(vector.reduce(sum), radix), vector.reduce(bottom));
-                // SAFETY: start + k + 4 ≤ length.
-                unsafe { store(row.as_mut_ptr().add(start + k), vector.canonical(vector.reduce(sum))) };
+            }
+            for k in (pairs..size).step_by(4) {
+                // SAFETY: 2k + 8 ≤ 2 · BLOCK, and start + k + 4 ≤ length.
+                unsafe {
+                    let [only] = convert_vectors::<1>(vector, &parts, factors, column.radix_squared, k);
+                    store(row.as_mut_ptr().add(start + k), only);
+                }
             }
         }
     }
+}
+
+/// The factors of one target, centred and split as the sources are.
+struct SplitColumn {
+    factors: [(f64, f64); MAX_SOURCES],
+    /// 2^50 modulo the target, centred.
+    radix_squared: f64,
+}
+
+impl SplitColumn {
+    fn new(prime: &Prime, column: &ConversionColumn) -> Self {
+        let mut factors = [(0.0, 0.0); MAX_SOURCES];
+        for (factor, place) in column.factors.iter().zip(&mut factors) {
+            let centred = prime.centred(*factor) as f64;
+            let high = (centred / SPLIT).round_ties_even();
+            *place = (high, centred - high * SPLIT);
+        }
+        Self { factors, radix_squared: prime.centred(prime.reduce(1 << 50)) as f64 }
+    }
+}
+
+/// Σ_i y_i · factor_i for `VECTORS` neighbouring vectors of a block from coefficient `k` on: canonical residues.
+///
+/// # Safety
+/// 2k + 8 · `VECTORS` must not exceed 2 · `BLOCK`.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn convert_vectors<const VECTORS: usize>(
+    vector: VectorPrime,
+    parts: &[[f64; 2 * BLOCK]; MAX_SOURCES],
+    factors: &[(f64, f64)],
+    radix_squared: f64,
+    k: usize,
+) -> [__m256d; VECTORS] {
+    let mut sums = [[_mm256_setzero_pd(); 4]; VECTORS];
+    for (parts, (factor_high, factor_low)) in parts.iter().zip(factors) {
+        let factor_high = _mm256_set1_pd(*factor_high);
+        let factor_low = _mm256_set1_pd(*factor_low);
+        for (place, sums) in sums.iter_mut().enumerate() {
+            let at = 2 * k + 8 * place;
+            // SAFETY: the caller vouches for 2k + 8 · VECTORS ≤ 2 · BLOCK.
+            let (high, low) = unsafe {
+                (_mm256_loadu_pd(parts.as_ptr().add(at)), _mm256_loadu_pd(parts.as_ptr().add(at + 4)))
+            };
+            sums[0] = _mm256_fmadd_pd(high, factor_high, sums[0]);
+            sums[1] = _mm256_fmadd_pd(high, factor_low, sums[1]);
+            sums[2] = _mm256_fmadd_pd(low, factor_high, sums[2]);
+            sums[3] = _mm256_fmadd_pd(low, factor_low, sums[3]);
+        }
+    }
+    let (radix, radix_squared) = (_mm256_set1_pd(SPLIT), _mm256_set1_pd(radix_squared));
+    let mut results = [_mm256_setzero_pd(); VECTORS];
+    for (result, [top, left, right, bottom]) in results.iter_mut().zip(sums) {
+        // top · 2^50 + middle · 2^25 + bottom. Every sum is exact: products are below p and the bottom below 2^52.
+        let high = vector.multiply(vector.reduce(top), radix_squared);
+        let middle = vector.multiply(vector.reduce(_mm256_add_pd(left, right)), radix);
+        let sum = _mm256_add_pd(_mm256_add_pd(high, middle), bottom);
+        *result = vector.canonical(vector.reduce(sum));
+    }
+    results
 }
 
 /// The centred representative, as the portable kernel defines it: canonical residues above p/2 less p.

@@ -101,14 +101,8 @@ impl FmaNtt {
             let mut reduce = false;
             while n / blocks > 4096 {
                 for block in 0..blocks {
-                    self.forward_radix_4(
-                        prime,
-                        data.add(block * (n / blocks)),
-                        n / blocks,
-                        blocks,
-                        block,
-                        reduce,
-                    );
+                    let base = data.add(block * (n / blocks));
+                    self.radix_4::<true>(prime, base, n / blocks, (blocks, block), reduce);
                 }
                 blocks *= 4;
                 reduce = !reduce;
@@ -121,14 +115,8 @@ impl FmaNtt {
                 while length / inner > 4 {
                     for block in 0..inner {
                         let size = length / inner;
-                        self.forward_radix_4(
-                            prime,
-                            base.add(block * size),
-                            size,
-                            blocks * inner,
-                            outer * inner + block,
-                            reduce,
-                        );
+                        let place = (blocks * inner, outer * inner + block);
+                        self.radix_4::<true>(prime, base.add(block * size), size, place, reduce);
                     }
                     inner *= 4;
                     reduce = !reduce;
@@ -156,28 +144,33 @@ impl FmaNtt {
         }
     }
 
-    /// Two layers on the block at `data` of `length` words, the `block`-th of `blocks`.
+    /// Two layers on the block at `data` of `length` words, the `block`-th of `blocks`; the results of a forward pass reduced
+    /// when `reduce` says so (those of an inverse pass are already).
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn forward_radix_4(
+    unsafe fn radix_4<const FORWARD: bool>(
         &self,
         prime: VectorPrime,
         data: *mut f64,
         length: usize,
-        blocks: usize,
-        block: usize,
+        (blocks, block): (usize, usize),
         reduce: bool,
     ) {
-        let w1 = _mm256_set1_pd(self.forward[blocks + block]);
-        let w2 = _mm256_set1_pd(self.forward[2 * (blocks + block)]);
-        let w3 = _mm256_set1_pd(self.forward[2 * (blocks + block) + 1]);
+        let table = if FORWARD { &self.forward } else { &self.inverse };
+        let w1 = _mm256_set1_pd(table[blocks + block]);
+        let w2 = _mm256_set1_pd(table[2 * (blocks + block)]);
+        let w3 = _mm256_set1_pd(table[2 * (blocks + block) + 1]);
         let quarter = length / 4;
         for k in (0..quarter).step_by(4) {
             // SAFETY: k + 3 · quarter + 4 ≤ length, and the block lies in the row.
             unsafe {
                 let a = load_4(data.add(k), quarter);
-                let mut b = forward_butterfly_4(prime, a, w1, w2, w3);
-                if reduce {
+                let mut b = if FORWARD {
+                    forward_butterfly_4(prime, a, w1, w2, w3)
+                } else {
+                    inverse_butterfly_4(prime, a, w1, w2, w3)
+                };
+                if FORWARD && reduce {
                     b = [prime.reduce(b[0]), prime.reduce(b[1]), prime.reduce(b[2]), prime.reduce(b[3])];
                 }
                 store_4(data.add(k), quarter, b);
@@ -228,20 +221,16 @@ impl FmaNtt {
                     inner /= 4;
                     let size = length / inner;
                     for block in 0..inner {
-                        self.inverse_radix_4(
-                            prime,
-                            base.add(block * size),
-                            size,
-                            blocks * inner,
-                            outer * inner + block,
-                        );
+                        let place = (blocks * inner, outer * inner + block);
+                        self.radix_4::<false>(prime, base.add(block * size), size, place, false);
                     }
                 }
             }
             while blocks > 2 {
                 blocks /= 4;
                 for block in 0..blocks {
-                    self.inverse_radix_4(prime, data.add(block * (n / blocks)), n / blocks, blocks, block);
+                    let base = data.add(block * (n / blocks));
+                    self.radix_4::<false>(prime, base, n / blocks, (blocks, block), false);
                 }
             }
             if odd {
@@ -267,30 +256,6 @@ impl FmaNtt {
             let (w2, w3) = even_odd(self.inverse.as_ptr().add(2 * (blocks + block)));
             let b = transpose(inverse_butterfly_4(prime, transpose(rows), w1, w2, w3));
             store_4(data, 4, b);
-        }
-    }
-
-    /// Two inverse layers on the block at `data` of `length` words.
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn inverse_radix_4(
-        &self,
-        prime: VectorPrime,
-        data: *mut f64,
-        length: usize,
-        blocks: usize,
-        block: usize,
-    ) {
-        let w1 = _mm256_set1_pd(self.inverse[blocks + block]);
-        let w2 = _mm256_set1_pd(self.inverse[2 * (blocks + block)]);
-        let w3 = _mm256_set1_pd(self.inverse[2 * (blocks + block) + 1]);
-        let quarter = length / 4;
-        for k in (0..quarter).step_by(4) {
-            // SAFETY: k + 3 · quarter + 4 ≤ length, and the block lies in the row.
-            unsafe {
-                let a = load_4(data.add(k), quarter);
-                store_4(data.add(k), quarter, inverse_butterfly_4(prime, a, w1, w2, w3));
-            }
         }
     }
 
