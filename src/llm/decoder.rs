@@ -228,7 +228,7 @@ impl Decoder {
             let mut tell = |stage, iterations, refreshed, value: &E::Ciphertext| {
                 observer(Progress { layer: index, layers, stage, iterations, refreshed }, value);
             };
-            let query = run.cache_token(cache, &hidden, position)?;
+            let query = run.cache_token(cache, &hidden, position, &mut tell)?;
             if index + 1 == layers && !wants_output {
                 break;
             }
@@ -312,9 +312,13 @@ impl<E: Evaluator> Run<'_, E> {
         cache: &mut KeyValueCache<E::Ciphertext>,
         hidden: &E::Ciphertext,
         position: usize,
+        tell: &mut Tell<'_, E::Ciphertext>,
     ) -> Result<Query<E::Ciphertext>> {
         let (evaluator, Layer { products, attention, functions, residual }) = (self.evaluator, self.layer);
-        let normed = self.decoder.norm(evaluator, hidden, &functions.input_norm, *residual)?;
+        let mut normed = self.decoder.norm(evaluator, hidden, &functions.input_norm, *residual)?;
+        if let Some(refresh) = functions.refreshes.normed {
+            normed = self.refresh(&normed, refresh, "normed", tell)?;
+        }
         let normed = Packed::new(normed, self.decoder.layout.hidden);
         let prepared = products.query.prepare(evaluator, &normed)?;
         let (offset, rope, heads) = (cache.next_offset()?, &self.decoder.rope, attention.stored());

@@ -2,7 +2,7 @@
 //!
 //! A plan is made from ranges ([`super::decoder_ranges`]) and the levels a bootstrap gives. Its bootstrap points are
 //! placed by hand, five in a layer: scores; numerator with the half-iterated denominator; residual after attention;
-//! up + i·gate; residual after the MLP.
+//! up + i·gate; residual after the MLP. A layer with a deep input norm has a sixth, behind that norm.
 
 use crate::circuits::approximation::{Approximation, Interval};
 use crate::circuits::exp::Exponential;
@@ -48,6 +48,8 @@ pub struct Refresh {
 /// The bootstrap points of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LayerRefreshes {
+    /// Normed input, in layers whose norm leaves too few levels for what follows.
+    pub normed: Option<Refresh>,
     /// Attention scores.
     pub scores: Refresh,
     /// Numerator and denominator of the softmax, as one complex vector.
@@ -153,7 +155,7 @@ impl DecoderPlan {
     /// Bootstrap points of one whole decode step.
     #[must_use]
     pub fn refreshes_per_token(&self) -> usize {
-        self.layers.iter().map(|layer| layer.refreshes.all().len()).sum()
+        self.layers.iter().map(|layer| layer.refreshes.all().count()).sum()
     }
 
     /// Bootstraps of one whole decode step: the iterations of all its bootstrap points.
@@ -165,9 +167,9 @@ impl DecoderPlan {
 
 impl LayerRefreshes {
     /// All of them, in order.
-    #[must_use]
-    pub fn all(&self) -> [Refresh; 5] {
-        [self.scores, self.numerator, self.middle_residual, self.gate, self.residual]
+    pub fn all(&self) -> impl Iterator<Item = Refresh> {
+        let always = [self.scores, self.numerator, self.middle_residual, self.gate, self.residual];
+        self.normed.into_iter().chain(always)
     }
 }
 
@@ -185,10 +187,17 @@ impl LayerFunctions {
         let post_norm = norm(ranges.post_norm, config.rms_norm_eps, accuracy.norm)?;
         let gate_peak = silu(ranges.gate.high).abs().max(silu(ranges.gate.low).abs()).max(0.3);
         let gate = fit_silu(ranges.gate, accuracy.silu, gate_peak)?;
-        // Product and RoPE (or the mask of the values) below the norm; scores and their mask below those.
-        let cache = norm_levels(&input_norm) + 2;
+        let full = Refresh { level: bootstrap.output_level, iterations: 1 };
+        // Product and RoPE (or the mask of the values) below the norm; below those the scores with their mask, or the
+        // weighted values with theirs and one product.
+        let fits = norm_levels(&input_norm) + 5 + bottom <= top;
+        let normed = (!fits).then_some(full);
+        // Softmax weights meet the cached values at the values' level, so these need not stand above the weights.
+        let exponential = SoftmaxExponential::new(ranges, accuracy)?;
+        let cache = if fits { norm_levels(&input_norm) + 2 } else { exponential.function.levels().max(2) };
         let stretches = [
-            ("norm, projections and scores", cache + 2),
+            ("norm", norm_levels(&input_norm)),
+            ("norm, projections and scores", cache + 3),
             ("norm and gate projections", norm_levels(&post_norm) + 2),
             ("SiLU and down projection", gate.levels() + 3),
         ];
@@ -198,22 +207,15 @@ impl LayerFunctions {
             }
         }
         let cache_level = Level(top - cache);
-        if cache_level.0 < bottom + 3 {
-            return Err(too_deep(
-                &site("norm, projections, values and one product"),
-                cache + 3,
-                top - bottom,
-            ));
-        }
         let (attention, numerator) =
-            AttentionFunctions::new(&site("softmax"), ranges, accuracy, bootstrap, cache_level)?;
-        let full = Refresh { level: bootstrap.output_level, iterations: 1 };
+            AttentionFunctions::new(&site("softmax"), ranges, exponential, accuracy, bootstrap, cache_level)?;
         Ok(Self {
             input_norm,
             attention,
             middle_residual: ranges.middle_residual,
             post_norm,
             refreshes: LayerRefreshes {
+                normed,
                 scores: full,
                 numerator,
                 middle_residual: full,
@@ -229,15 +231,17 @@ impl LayerFunctions {
     }
 }
 
-impl AttentionFunctions {
-    fn new(
-        site: &str,
-        ranges: &LayerRanges,
-        accuracy: Accuracy,
-        bootstrap: BootstrapSummary,
-        cache_level: Level,
-    ) -> Result<(Self, Refresh)> {
-        let (top, bottom) = (bootstrap.output_level.0, bootstrap.minimum_input_level.0);
+/// exp of one layer's softmax, over the scores of all its heads.
+struct SoftmaxExponential {
+    function: Exponential,
+    /// Scores, shifted so that the largest D of every head is 1.
+    scores: Interval,
+    /// How far below 1 a D may lie, in nats.
+    widest: f64,
+}
+
+impl SoftmaxExponential {
+    fn new(ranges: &LayerRanges, accuracy: Accuracy) -> Result<Self> {
         // Offsets put the largest D of every head at 1; no score exceeds the logarithm of its D.
         let heads = &ranges.heads;
         let shifted = |bound: fn(&Interval) -> f64| {
@@ -249,7 +253,23 @@ impl AttentionFunctions {
         )?;
         let widths = heads.iter().map(|head| head.log_denominator.high - head.log_denominator.low);
         let widest = widths.fold(1.0, f64::max);
-        let exponential = Exponential::fit_relative(scores, widest, accuracy.exponential)?;
+        let function = Exponential::fit_relative(scores, widest, accuracy.exponential)?;
+        Ok(Self { function, scores, widest })
+    }
+}
+
+impl AttentionFunctions {
+    fn new(
+        site: &str,
+        ranges: &LayerRanges,
+        exponential: SoftmaxExponential,
+        accuracy: Accuracy,
+        bootstrap: BootstrapSummary,
+        cache_level: Level,
+    ) -> Result<(Self, Refresh)> {
+        let (top, bottom) = (bootstrap.output_level.0, bootstrap.minimum_input_level.0);
+        let SoftmaxExponential { function: exponential, scores, widest } = exponential;
+        let heads = &ranges.heads;
         // The denominators stand one level below exp; the numerator two below the cache. Factors wait for the
         // numerator when that is lower, which costs one level.
         let denominator = top
