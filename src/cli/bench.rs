@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use super::bench_attention::Attention;
 use super::bench_bootstrap::BenchBootstrap;
 use super::bench_linear::Linear;
+use super::bench_modules::Modules;
 use super::bench_ops::BenchOps;
 
 /// Flags of `bench`.
@@ -24,6 +25,8 @@ enum Subject {
     Linear(Linear),
     /// One token's attention over an encrypted cache.
     Attention(Attention),
+    /// Every module of a decoder layer by level: the costs that `plan` and `baselines` read.
+    Modules(Modules),
 }
 
 impl Bench {
@@ -34,6 +37,7 @@ impl Bench {
             Subject::Bootstrap(bootstrap) => bootstrap.run(),
             Subject::Linear(linear) => linear.run(),
             Subject::Attention(attention) => attention.run(),
+            Subject::Modules(modules) => modules.run(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::bench_linear::{parameters, shape};
+use super::bench_linear::{parameters, shape, widest};
 use super::machine::peak_memory_bytes;
 use super::report::Report;
 use cachemir::backend::clear::{ClearClient, ClearParameters};
@@ -29,9 +29,9 @@ pub struct Attention {
     /// How grouped heads are cached.
     #[arg(long, value_enum, default_value_t = Cache::Compact)]
     cache: Cache,
-    /// n16, or test (N = 2^13, insecure; only small shapes fit).
-    #[arg(long, default_value = "n16")]
-    params: String,
+    /// n16, or test (insecure; N = 2^13, or larger where the shape does not fit).
+    #[arg(long, visible_alias = "params", default_value = "n16")]
+    preset: String,
     /// Also write the findings as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -110,7 +110,7 @@ impl Attention {
     /// Runs the measurement and prints a table.
     pub fn run(self) -> anyhow::Result<()> {
         let shape = shape(&self.shape)?;
-        let (parameters, insecure) = parameters(&self.params, CACHE_LEVEL.0 + 1)?;
+        let (parameters, insecure) = parameters(&self.preset, CACHE_LEVEL.0 + 1, widest(&shape))?;
         let name = parameters.literal().name;
         let grouping = match self.cache {
             Cache::Duplicated => Grouping::Duplicated,
@@ -148,6 +148,7 @@ impl Attention {
         let wanted =
             steps(&simulator, &plan, &mut simulated, |values, level| clear.encrypt(values, level), |_| ())?;
 
+        eprintln!("making keys and encrypting the cache");
         let native = NativeClient::new(parameters)?;
         let evaluator = CountingEvaluator::new(native.evaluator(&simulator.recorded())?);
         let mut cache = public.encrypted(|values, level| native.encrypt(values, level))?;

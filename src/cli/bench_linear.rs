@@ -27,15 +27,15 @@ pub struct Linear {
     /// gpt2, smollm2-135m, tinyllama or llama-3-8b.
     #[arg(long, default_value = "smollm2-135m")]
     shape: String,
-    /// n16, or test (N = 2^13, insecure; only small shapes fit).
-    #[arg(long, default_value = "n16")]
-    params: String,
+    /// n16, or test (insecure; N = 2^13, or larger where the shape does not fit).
+    #[arg(long, visible_alias = "params", default_value = "n16")]
+    preset: String,
     /// Level of the inputs.
     #[arg(long, default_value_t = 2)]
     level: usize,
-    /// Tokens MOAI and THOR process at once, a power of two.
-    #[arg(long, default_value_t = 128)]
-    tokens: usize,
+    /// Tokens MOAI and THOR process at once, a power of two; 128 by default, fewer where 128 of a head do not fit.
+    #[arg(long)]
+    tokens: Option<usize>,
     /// Only count, run nothing.
     #[arg(long)]
     count_only: bool,
@@ -67,16 +67,23 @@ struct Body {
     rows: Vec<Row>,
 }
 
-/// Parameters by the name of a preset; whether they are insecure.
-pub fn parameters(preset: &str, levels: usize) -> anyhow::Result<(Arc<Parameters>, bool)> {
+/// Parameters by the name of a preset, for vectors of `widest` values; whether they are insecure.
+pub fn parameters(preset: &str, levels: usize, widest: usize) -> anyhow::Result<(Arc<Parameters>, bool)> {
     Ok(match preset {
         "n16" => (Arc::new(Parameters::new(n16_levelled())?), false),
         "test" => {
             eprintln!("warning: preset `test` is insecure");
-            (Arc::new(Parameters::new(test_levelled(13, levels))?), true)
+            let log2_n = 13.max(widest.next_power_of_two().trailing_zeros() + 1);
+            (Arc::new(Parameters::new(test_levelled(log2_n, levels))?), true)
         }
         other => bail!("no preset `{other}`: use n16 or test"),
     })
+}
+
+/// The longest vector of a block.
+pub fn widest(shape: &BlockShape) -> usize {
+    let heads = shape.attention;
+    shape.hidden.max(shape.intermediate).max(heads.heads * heads.head_dim)
 }
 
 /// Dimensions by name.
@@ -99,9 +106,10 @@ impl Linear {
     /// Runs the measurement and prints a table.
     pub fn run(self) -> anyhow::Result<()> {
         let shape = shape(&self.shape)?;
-        let (parameters, insecure) = parameters(&self.params, self.level)?;
+        let (parameters, insecure) = parameters(&self.preset, self.level, widest(&shape))?;
         let name = parameters.literal().name;
         let heads = shape.attention;
+        let tokens = self.tokens.unwrap_or_else(|| 128.min(parameters.slots() / heads.head_dim));
         let mut sizes = BTreeSet::new();
         sizes.insert((shape.hidden, heads.heads * heads.head_dim));
         sizes.insert((shape.hidden, heads.kv_heads * heads.head_dim));
@@ -109,16 +117,28 @@ impl Linear {
         sizes.insert((shape.hidden, shape.intermediate));
         sizes.insert((shape.intermediate, shape.hidden));
         let client = NativeClient::new(Arc::clone(&parameters))?;
-        println!("{} on native {name}, level {}, {} slots", self.shape, self.level, parameters.slots());
+        println!(
+            "{} on native {name}, level {}, {} slots, {tokens} tokens in moai and thor",
+            self.shape,
+            self.level,
+            parameters.slots()
+        );
         println!(
             "    in    out method       products rotations hoisted keys    plaintexts    seconds  measured"
         );
         let mut rows = Vec::new();
-        for (inputs, outputs) in sizes {
+        let products = sizes.len();
+        for (done, (inputs, outputs)) in sizes.into_iter().enumerate() {
             for method in ["irp", "mixed_radix", "diagonal", "moai", "thor"] {
+                if !self.count_only {
+                    eprintln!(
+                        "measuring {method}, {inputs} to {outputs} (product {} of {products})",
+                        done + 1
+                    );
+                }
                 let row = match method {
-                    "moai" => self.moai(&client, &parameters, inputs, outputs)?,
-                    "thor" => self.thor(&client, &parameters, inputs, outputs, heads.head_dim)?,
+                    "moai" => self.moai(&client, &parameters, (inputs, outputs), tokens)?,
+                    "thor" => self.thor(&client, &parameters, (inputs, outputs), (tokens, heads.head_dim))?,
                     _ => self.vector(&client, &parameters, method, inputs, outputs)?,
                 };
                 let seconds = row.seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.2}"));
@@ -222,15 +242,15 @@ impl Linear {
         &self,
         client: &NativeClient,
         parameters: &Parameters,
-        inputs: usize,
-        outputs: usize,
+        (inputs, outputs): (usize, usize),
+        tokens: usize,
     ) -> anyhow::Result<Row> {
-        let moai = Moai::new(parameters.slots(), self.tokens)?;
+        let moai = Moai::new(parameters.slots(), tokens)?;
         let mut row = Row {
             method: "moai",
             d_in: inputs,
             d_out: outputs,
-            tokens: self.tokens,
+            tokens,
             plaintext_products: inputs * outputs,
             rotations: 0,
             rotations_hoisted: 0,
@@ -260,11 +280,10 @@ impl Linear {
         &self,
         client: &NativeClient,
         parameters: &Parameters,
-        inputs: usize,
-        outputs: usize,
-        head_dim: usize,
+        (inputs, outputs): (usize, usize),
+        (tokens, head_dim): (usize, usize),
     ) -> anyhow::Result<Row> {
-        let thor = Thor::new(parameters.slots(), self.tokens, head_dim)?;
+        let thor = Thor::new(parameters.slots(), tokens, head_dim)?;
         let (sources, pairs) = (thor.ciphertexts(inputs), thor.ciphertexts(outputs).div_ceil(2));
         let split = Split::cheapest(thor.diagonals());
         let products = sources * pairs * thor.diagonals();
@@ -272,7 +291,7 @@ impl Linear {
             method: "thor",
             d_in: inputs,
             d_out: outputs,
-            tokens: self.tokens,
+            tokens,
             plaintext_products: products,
             rotations: pairs * (split.giants - 1),
             rotations_hoisted: sources * (split.babies - 1),
@@ -287,7 +306,7 @@ impl Linear {
         }
         let steps: Vec<i64> = (1..split.babies)
             .chain((1..split.giants).map(|giant| giant * split.babies))
-            .filter_map(|diagonals| i64::try_from(diagonals * self.tokens).ok())
+            .filter_map(|diagonals| i64::try_from(diagonals * tokens).ok())
             .collect();
         let evaluator = self.evaluator(client, &steps)?;
         // One input ciphertext into one (folded) pair of outputs.
@@ -300,5 +319,45 @@ impl Linear {
         row.measured_fraction = 1.0 / (sources * pairs) as f64;
         row.seconds = Some(start.elapsed().as_secs_f64() / row.measured_fraction);
         Ok(row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(shape: &str, count_only: bool, tokens: Option<usize>) -> anyhow::Result<serde_json::Value> {
+        let folder = tempfile::tempdir()?;
+        let json = folder.path().join("rows.json");
+        let preset = "test".to_owned();
+        let shape = shape.to_owned();
+        Linear { shape, preset, level: 2, tokens, count_only, json: Some(json.clone()) }.run()?;
+        Ok(serde_json::from_slice(&std::fs::read(json)?)?)
+    }
+
+    #[test]
+    fn every_shape_is_counted_with_all_five_methods_and_ours_needs_the_fewest_plaintexts() {
+        for shape in SHAPE_NAMES {
+            let report = run(shape, true, None).unwrap();
+            let rows = report["rows"].as_array().unwrap();
+            assert!(!rows.is_empty() && rows.len().is_multiple_of(5), "{shape}: {} rows", rows.len());
+            for product in rows.chunks(5) {
+                let count = |method: &str| {
+                    let row = product.iter().find(|row| row["method"] == method).unwrap();
+                    row["plaintext_products"].as_u64().unwrap()
+                };
+                assert!(count("mixed_radix") <= count("irp"), "{shape}: {product:?}");
+                assert!(count("irp") <= count("diagonal"), "{shape}: {product:?}");
+                assert_eq!(product[0]["seconds"], serde_json::Value::Null, "only counted");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_shapes_presets_and_tokens_that_do_not_fit_are_refused_by_name() {
+        assert!(run("gpt5", true, None).unwrap_err().to_string().contains("smollm2-135m"));
+        assert!(parameters("n17", 2, 64).unwrap_err().to_string().contains("n17"));
+        let error = run("smollm2-135m", true, Some(4096)).unwrap_err().to_string();
+        assert!(error.contains("4096 tokens of 64"), "{error}");
     }
 }

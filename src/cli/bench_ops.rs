@@ -26,7 +26,7 @@ use super::machine::{available_memory_bytes, peak_memory_bytes};
 use super::report::Report;
 
 /// Steps of the hoisted group, and baby steps of the linear transform.
-const HOISTED: [i64; 4] = [1, 2, 3, 4];
+pub(super) const HOISTED: [i64; 4] = [1, 2, 3, 4];
 /// Giant steps of the linear transform.
 const GIANTS: [i64; 2] = [0, 4];
 
@@ -205,10 +205,11 @@ impl BenchOps {
 }
 
 /// Samples in milliseconds of every operation.
-type Times = Vec<(&'static str, Vec<f64>)>;
+pub(super) type Times = Vec<(&'static str, Vec<f64>)>;
 const NTT_BLOCK: &str = "ntt block";
 
-fn measure(
+/// Times every operation at `level`, `rounds` times. Needs rotation keys for [`HOISTED`] and relinearization.
+pub(super) fn measure(
     client: &NativeClient,
     evaluator: &CkksEvaluator,
     level: Level,
@@ -348,7 +349,8 @@ fn print_ratios(ratios: &[RotationToNtts], rows: &[Row]) {
     }
 }
 
-fn median(samples: &[f64]) -> f64 {
+/// The middle sample.
+pub(super) fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)

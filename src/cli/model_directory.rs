@@ -34,7 +34,7 @@ pub fn calibration(prepared: &PreparedModel, directory: &Path) -> anyhow::Result
 }
 
 /// Writes the bundled model to a temporary directory, removed at the end.
-fn unpack_bundled_model() -> anyhow::Result<tempfile::TempDir> {
+pub fn unpack_bundled_model() -> anyhow::Result<tempfile::TempDir> {
     const FILES: [(&str, &[u8]); 3] = [
         ("config.json", include_bytes!("../../models/tiny-shakespeare-llama/config.json")),
         ("model.safetensors", include_bytes!("../../models/tiny-shakespeare-llama/model.safetensors")),

@@ -1,33 +1,49 @@
 //! `cachemir plan`: where to bootstrap in a model, and what a token will cost.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::bail;
 use cachemir::contract::Level;
+use cachemir::llm::config::LlamaConfig;
+use cachemir::llm::reference::ReferenceModel;
 use cachemir::placement::decoder::{CachedPackings, Functions, ModelShape, cached_layer};
 use cachemir::placement::{
-    CostFile, LevelGraph, Plan, PlanTarget, Prices, Search, Solution, html_page, place, place_greedily,
-    text_table,
+    BootstrapCosts, CostFile, LevelGraph, Plan, PlanStep, PlanTarget, Prices, PublishedTable, Search,
+    Solution, html_page, place, place_greedily, states_kept, text_table,
 };
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::costs::{CostArguments, Costs};
 use super::report::{Report, write_atomically};
+
+/// Shape without `--model`, `--shape` and modules of a model.
+const DEFAULT_SHAPE: &str = "llama-3-8b";
 
 /// Flags of `plan`.
 #[derive(Args)]
 pub struct PlanVerb {
-    /// Shape: gpt2, smollm2-135m, tinyllama or llama-3-8b.
+    /// Model directory in Hugging Face layout.
+    #[arg(long, value_name = "DIR", conflicts_with = "shape")]
+    model: Option<PathBuf>,
+    /// Shape instead of a model: gpt2, smollm2-135m, tinyllama or llama-3-8b. Without either: the layer whose modules the
+    /// cost file measured, or else llama-3-8b.
     #[arg(long)]
-    shape: String,
-    /// Cost file (of `bench modules`), or report of `bench ops` when `--bootstrap-costs` is given.
-    #[arg(long, value_name = "FILE")]
-    costs: PathBuf,
-    /// Report of `bench bootstrap`.
-    #[arg(long, value_name = "FILE")]
-    bootstrap_costs: Option<PathBuf>,
+    shape: Option<String>,
+    #[command(flatten)]
+    costs: CostArguments,
+    /// Seconds of a bootstrap, for a table, which has none.
+    #[arg(long, default_value_t = 24.0)]
+    bootstrap_seconds: f64,
+    /// Highest level; what bootstraps reach (13 for a table) by default.
+    #[arg(long, value_name = "LEVELS")]
+    max_level: Option<usize>,
+    /// How to search: every useful state, or the paper's pruning, refused where it could miss the optimum.
+    #[arg(long, value_enum, default_value_t = SearchFlag::Exact)]
+    search: SearchFlag,
     /// Parameter preset the costs belong to.
-    #[arg(long, default_value = "n16")]
+    #[arg(long, visible_alias = "params", default_value = "n16")]
     preset: String,
     /// Backend the costs belong to.
     #[arg(long, default_value = "native")]
@@ -49,6 +65,20 @@ pub struct PlanVerb {
     html: Option<PathBuf>,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum SearchFlag {
+    Exact,
+    Pruned,
+}
+
+/// A step of the whole model, with the layer it belongs to.
+#[derive(Serialize)]
+struct LayerStep<'a> {
+    layer: usize,
+    #[serde(flatten)]
+    step: &'a PlanStep,
+}
+
 #[derive(Serialize)]
 struct Body<'a> {
     layers: usize,
@@ -56,66 +86,91 @@ struct Body<'a> {
     bootstraps_greedy: usize,
     seconds_predicted: f64,
     seconds_greedy: f64,
+    /// Seconds a layer in the steady state by the paper's composition of modules; of a table only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_per_layer_composed: Option<f64>,
     planning_seconds: f64,
+    states: usize,
+    search: Search,
     costs: &'a str,
+    steps: Vec<LayerStep<'a>>,
     plan: &'a Plan,
+}
+
+/// What is to be placed.
+struct Problem {
+    name: String,
+    layers: usize,
+    graph: LevelGraph,
+    bootstraps: BootstrapCosts,
+    top: Level,
+    provenance: String,
+    seconds_per_layer_composed: Option<f64>,
 }
 
 impl PlanVerb {
     /// Solves, prints and writes the plan.
     pub fn run(self) -> anyhow::Result<()> {
-        let file = self.cost_file()?;
-        let costs = file.bootstrap_costs()?;
-        let operations = file.operation_costs()?;
-        let shape = ModelShape::named(&self.shape)?;
-        let prices = Prices { operations: &operations, file: Some(&file) };
-        let top = costs.output_level()?;
-        let layer = cached_layer(
-            &shape,
-            CachedPackings::Ours,
-            &Functions::calibrated(),
-            self.slots,
-            self.context,
-            self.kept_encoded,
-        )?;
-        let graph = layer.graph(&prices, top)?;
-        let layers: Vec<&LevelGraph> = vec![&graph; shape.num_hidden_layers];
-        let start = std::time::Instant::now();
-        let solutions = place(&layers, &costs, top, Search::Exact)?;
-        let planning_seconds = start.elapsed().as_secs_f64();
-        let greedy = place_greedily(&layers, &costs, Level(top.0))?;
-        let target = PlanTarget {
-            model: shape.name.clone(),
-            preset: self.preset.clone(),
-            backend: self.backend.clone(),
+        let shape = match (&self.model, &self.shape) {
+            (Some(directory), _) => Some(model_shape(directory)?),
+            (None, Some(name)) => Some(ModelShape::named(name)?),
+            (None, None) => None,
         };
+        let problem = match self.costs.read()? {
+            Costs::Measured(file) => self.measured(shape, &file)?,
+            Costs::Table(table) => self.table(shape, &table)?,
+        };
+        let Problem { name, layers, graph, bootstraps, top, provenance, seconds_per_layer_composed } =
+            problem;
+        let search = match self.search {
+            SearchFlag::Exact => Search::Exact,
+            SearchFlag::Pruned => Search::Pruned,
+        };
+        let layers: Vec<&LevelGraph> = vec![&graph; layers];
+        let start = Instant::now();
+        let solutions = place(&layers, &bootstraps, top, search)?;
+        let planning_seconds = start.elapsed().as_secs_f64();
+        let states = states_kept(&graph, &bootstraps, &[top], search)?;
+        let greedy = place_greedily(&layers, &bootstraps, top)?;
+        let target = PlanTarget { model: name, preset: self.preset.clone(), backend: self.backend.clone() };
         let plan = Plan::new(target, &layers, &solutions)?;
         let seconds_greedy: f64 = greedy.iter().map(|one| one.seconds).sum();
         let bootstraps_greedy: usize = greedy.iter().map(Solution::bootstraps).sum();
         print!("{}", text_table(&plan, 2));
         println!(
-            "{}: {} layers, {} bootstraps, {:.1} s a token predicted (composed from measured operations and counts)",
-            shape.name,
+            "{}: {} layers, {} bootstraps, {:.1} s a token predicted",
+            plan.target.model,
             plan.layers.len(),
             plan.bootstraps(),
             plan.seconds
         );
         println!(
-            "greedy: {bootstraps_greedy} bootstraps, {seconds_greedy:.1} s; planned in {planning_seconds:.3} s"
+            "greedy: {bootstraps_greedy} bootstraps ({:.2} times as many), {seconds_greedy:.1} s; planned in {planning_seconds:.3} s, {states} states a layer",
+            bootstraps_greedy as f64 / plan.bootstraps().max(1) as f64
         );
-        println!("costs: {}", file.provenance);
+        if let Some(seconds) = seconds_per_layer_composed {
+            println!("the paper's composition of the same table: {seconds:.2} s a layer in the steady state");
+        }
+        println!("costs: {provenance}");
         if let Some(path) = &self.html {
             write_atomically(path, html_page(&plan).as_bytes())?;
         }
         if let Some(path) = &self.json {
+            let steps = plan.layers.iter().enumerate().flat_map(|(layer, of_layer)| {
+                of_layer.steps.iter().map(move |step| LayerStep { layer, step })
+            });
             let body = Body {
                 layers: plan.layers.len(),
                 bootstraps: plan.bootstraps(),
                 bootstraps_greedy,
                 seconds_predicted: plan.seconds,
                 seconds_greedy,
+                seconds_per_layer_composed,
                 planning_seconds,
-                costs: &file.provenance,
+                states,
+                search,
+                costs: &provenance,
+                steps: steps.collect(),
                 plan: &plan,
             };
             Report::new("plan", &self.backend, &self.preset, self.preset == "test", body).write(path)?;
@@ -123,19 +178,141 @@ impl PlanVerb {
         Ok(())
     }
 
-    fn cost_file(&self) -> anyhow::Result<CostFile> {
-        read_costs(&self.costs, self.bootstrap_costs.as_deref())
+    fn measured(&self, shape: Option<ModelShape>, file: &CostFile) -> anyhow::Result<Problem> {
+        let mut bootstraps = file.bootstrap_costs()?;
+        let operations = file.operation_costs()?;
+        let reached = bootstraps.output_level()?;
+        let top = self.max_level.map_or(reached, Level);
+        if top > reached {
+            bail!("--max-level {top}: bootstraps of these costs end at level {reached} at most");
+        }
+        bootstraps.seconds.truncate(top.0 + 1);
+        // The layer the modules were measured from, unless another model or a shape is asked for.
+        let own = file.layer.as_ref().filter(|layer| {
+            shape.as_ref().is_none_or(|shape| shape.name == layer.model) && self.shape.is_none()
+        });
+        let (name, layers, layer) = match own {
+            Some(own) => (own.model.clone(), own.layers, own.template.clone()),
+            None => {
+                let shape = shape.map_or_else(|| ModelShape::named(DEFAULT_SHAPE), Ok)?;
+                let layer = cached_layer(
+                    &shape,
+                    CachedPackings::Ours,
+                    &Functions::calibrated(),
+                    self.slots,
+                    self.context,
+                    self.kept_encoded,
+                )?;
+                (shape.name, shape.num_hidden_layers, layer)
+            }
+        };
+        // Modules of one model say nothing about those of another, whatever their names.
+        let file_of_layer = if file.layer.is_some() && own.is_none() { None } else { Some(file) };
+        let prices = Prices { operations: &operations, file: file_of_layer };
+        let graph = layer.graph(&prices, top)?;
+        Ok(Problem {
+            name,
+            layers,
+            graph,
+            bootstraps,
+            top,
+            provenance: file.provenance.clone(),
+            seconds_per_layer_composed: None,
+        })
+    }
+
+    fn table(&self, shape: Option<ModelShape>, table: &PublishedTable) -> anyhow::Result<Problem> {
+        let top = Level(self.max_level.unwrap_or(13));
+        if top.0 > LevelGraph::MAX_LEVEL {
+            bail!("--max-level {top}: levels go up to {}", LevelGraph::MAX_LEVEL);
+        }
+        let alone = BootstrapCosts::constant(self.bootstrap_seconds, top);
+        alone.check()?;
+        let composed = table.composed_seconds(top, &alone)?;
+        let shape = shape.map_or_else(|| ModelShape::named(DEFAULT_SHAPE), Ok)?;
+        Ok(Problem {
+            name: shape.name,
+            layers: shape.num_hidden_layers,
+            graph: table.layer_graph(top)?,
+            bootstraps: alone.with_pairing(0.0),
+            top,
+            provenance: format!(
+                "table of modules, {} s a bootstrap, shared by two real values; the shape gives the number of layers only",
+                self.bootstrap_seconds
+            ),
+            seconds_per_layer_composed: Some(composed),
+        })
     }
 }
 
-/// A cost file, or the two bench reports it is made from.
-pub fn read_costs(costs: &std::path::Path, bootstraps: Option<&std::path::Path>) -> anyhow::Result<CostFile> {
-    let read = |path: &std::path::Path| {
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-    };
-    let text = read(costs)?;
-    Ok(match bootstraps {
-        Some(path) => CostFile::from_bench(&text, &read(path)?)?,
-        None => CostFile::parse(&text)?,
+/// Sizes of the model in `directory`, named by its fingerprint.
+fn model_shape(directory: &std::path::Path) -> anyhow::Result<ModelShape> {
+    let model = ReferenceModel::read(directory)?;
+    let config: &LlamaConfig = model.config();
+    Ok(ModelShape {
+        name: model.fingerprint(),
+        hidden_size: config.hidden_size,
+        num_attention_heads: config.num_attention_heads,
+        num_key_value_heads: config.num_key_value_heads,
+        head_dim: config.head_dim,
+        intermediate_size: config.intermediate_size,
+        num_hidden_layers: config.num_hidden_layers,
+        gated: true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::costs::CostArguments;
+    use super::*;
+
+    fn verb(costs: Option<PathBuf>, search: SearchFlag, json: PathBuf) -> PlanVerb {
+        PlanVerb {
+            model: None,
+            shape: Some("tinyllama".to_owned()),
+            costs: CostArguments::of(costs),
+            bootstrap_seconds: 24.0,
+            max_level: None,
+            search,
+            preset: "n16".to_owned(),
+            backend: "native".to_owned(),
+            context: 128,
+            slots: 32768,
+            kept_encoded: false,
+            json: Some(json),
+            html: None,
+        }
+    }
+
+    #[test]
+    fn a_report_has_the_steps_of_every_layer_and_is_itself_a_plan() {
+        let folder = tempfile::tempdir().unwrap();
+        let json = folder.path().join("plan.json");
+        verb(None, SearchFlag::Exact, json.clone()).run().unwrap();
+        let text = std::fs::read_to_string(&json).unwrap();
+        let plan = Plan::from_json(&text).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let steps = report["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), plan.layers.iter().map(|layer| layer.steps.len()).sum::<usize>());
+        assert_eq!((report["layers"].as_u64(), report["layers"].is_u64()), (Some(22), true));
+        assert_eq!(steps[steps.len() - 1]["layer"], 21);
+        assert!(steps[0]["operation"].is_string() && steps[0]["level"].is_u64(), "{}", steps[0]);
+        assert_eq!(report["bootstraps"].as_u64().unwrap() as usize, plan.bootstraps());
+        assert!(report["seconds_predicted"].as_f64() <= report["seconds_greedy"].as_f64(), "{text}");
+    }
+
+    #[test]
+    fn a_published_table_is_planned_with_its_composition_beside_and_pruning_is_refused_where_it_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = folder.path().join("table.tsv");
+        std::fs::write(&table, include_str!("../placement/published_latency.tsv")).unwrap();
+        let json = folder.path().join("plan.json");
+        verb(Some(table.clone()), SearchFlag::Exact, json.clone()).run().unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+        let seconds = report["seconds_per_layer_composed"].as_f64().unwrap();
+        assert!((seconds - 339.44).abs() < 0.005, "{seconds}");
+        // Costs of the table fall with the level here and there.
+        let error = verb(Some(table), SearchFlag::Pruned, json).run().unwrap_err().to_string();
+        assert!(error.contains("prun"), "{error}");
+    }
 }

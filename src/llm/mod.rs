@@ -21,6 +21,7 @@ pub mod gguf_blocks;
 pub mod hidden_codec;
 pub mod import;
 pub mod key_plan;
+pub mod layer_modules;
 pub mod reference;
 pub mod sampling;
 pub mod server;

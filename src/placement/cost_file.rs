@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bootstrap::BootstrapCosts;
 use super::operation_costs::{OperationCosts, OperationRow, Primitive, Source};
+use super::template::LayerTemplate;
 use crate::contract::{Error, Level, Result};
 
 /// Seconds of one bootstrap to one level.
@@ -33,6 +34,17 @@ pub struct ModuleRow {
     pub source: Source,
 }
 
+/// A layer as the encrypted decoder runs it, taken apart into modules.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MeasuredLayer {
+    /// Fingerprint of the model.
+    pub model: String,
+    /// Its decoder layers.
+    pub layers: usize,
+    /// Operations, values and counted work of one of them.
+    pub template: LayerTemplate,
+}
+
 /// Costs of one backend under one preset on one machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CostFile {
@@ -45,6 +57,9 @@ pub struct CostFile {
     /// Operations of a decoder layer that were measured or composed; a measured one replaces the composition.
     #[serde(default)]
     pub modules: Vec<ModuleRow>,
+    /// The layer whose operations `modules` are, when it is a model's own and not built from a shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<MeasuredLayer>,
     /// Where the figures come from: machine, commands, threads.
     #[serde(default)]
     pub provenance: String,
@@ -75,6 +90,7 @@ struct BenchBootstrap {
     backend: String,
     #[serde(default)]
     preset: String,
+    levels_between_bootstraps: Option<usize>,
     rows: Vec<BenchBootstrapRow>,
 }
 
@@ -125,7 +141,9 @@ impl CostFile {
         let ops: BenchOps = parse("operation report", operations, "cachemir bench ops --json FILE")?;
         let boots: BenchBootstrap =
             parse("bootstrap report", bootstraps, "cachemir bench bootstrap --json FILE")?;
-        if (&ops.backend, &ops.preset) != (&boots.backend, &boots.preset) {
+        // The chain without bootstrapping has the same ring, special primes and limbs at each level, so the same costs.
+        let family = |preset: &str| preset.trim_end_matches("-levelled").to_owned();
+        if (&ops.backend, family(&ops.preset)) != (&boots.backend, family(&boots.preset)) {
             return Err(Error::Plan {
                 why: format!(
                     "operations were measured on {} under {}, bootstraps on {} under {}",
@@ -176,8 +194,12 @@ impl CostFile {
         Ok(Self {
             operations,
             bootstraps,
-            minimum_input_level: Level(0),
+            minimum_input_level: Level(
+                best.levels_after
+                    .saturating_sub(boots.levels_between_bootstraps.unwrap_or(best.levels_after)),
+            ),
             modules: Vec::new(),
+            layer: None,
             provenance: format!(
                 "medians of `bench ops` ({threads} threads) and `bench bootstrap` ({} threads, {} slots) on {} under {}",
                 best.threads, best.slots, ops.backend, ops.preset
@@ -223,11 +245,11 @@ impl CostFile {
         Ok(costs)
     }
 
-    /// Measured seconds of a module by level.
+    /// Seconds of a module by level, measured or between measured levels.
     pub fn measured(&self, module: &str) -> BTreeMap<Level, f64> {
         self.modules
             .iter()
-            .filter(|row| row.module == module && row.source == Source::Measured)
+            .filter(|row| row.module == module && row.source <= Source::Interpolated)
             .map(|row| (row.level, row.seconds))
             .collect()
     }
@@ -237,14 +259,14 @@ impl CostFile {
 mod tests {
     use super::*;
 
-    const OPS: &str = r#"{"backend": "native", "preset": "n16", "rows": [
+    const OPS: &str = r#"{"backend": "native", "preset": "n16-levelled", "rows": [
         {"op": "ntt", "level": 13, "limbs": 14, "digits": 3, "threads": 2, "median_ms": 1.0, "min_ms": 1.0},
         {"op": "rotate", "level": 13, "limbs": 14, "digits": 3, "threads": 1, "median_ms": 80.0, "min_ms": 70.0},
         {"op": "rotate", "level": 13, "limbs": 14, "digits": 3, "threads": 2, "median_ms": 40.0, "min_ms": 35.0},
         {"op": "mult", "level": 13, "threads": 2, "median_ms": 50.0},
         {"op": "mult_plain", "level": 13, "threads": 2, "median_ms": 5.0},
         {"op": "rescale", "level": 13, "threads": 2, "median_ms": 6.0}]}"#;
-    const BOOTSTRAP: &str = r#"{"backend": "native", "preset": "n16", "rows": [
+    const BOOTSTRAP: &str = r#"{"backend": "native", "preset": "n16", "levels_between_bootstraps": 11, "rows": [
         {"input": "uniform", "slots": 32768, "threads": 2, "iterations": 1, "median_s": 20.0, "levels_after": 13},
         {"input": "uniform", "slots": 32768, "threads": 2, "iterations": 2, "median_s": 40.0, "levels_after": 10},
         {"input": "uniform", "slots": 1024, "threads": 2, "iterations": 1, "median_s": 9.0, "levels_after": 13}]}"#;
@@ -256,6 +278,7 @@ mod tests {
         assert!((rotate.seconds - 0.04).abs() < 1e-12 && rotate.source == Source::Measured, "{rotate:?}");
         let costs = file.bootstrap_costs().unwrap();
         assert_eq!(costs.output_level().unwrap(), Level(13));
+        assert_eq!(costs.minimum_input_level, Level(2), "13 after a bootstrap, 11 of them between two");
         assert_eq!(costs.seconds[5], Some(20.0));
         assert_eq!(costs.pairing_seconds, Some(0.04));
         let again = CostFile::parse(&serde_json::to_string(&file).unwrap()).unwrap();
@@ -266,7 +289,7 @@ mod tests {
     fn reports_of_two_presets_do_not_mix() {
         let other = BOOTSTRAP.replace("n16", "test");
         let error = CostFile::from_bench(OPS, &other).unwrap_err().to_string();
-        assert!(error.contains("under n16") && error.contains("under test"), "{error}");
+        assert!(error.contains("under n16-levelled") && error.contains("under test"), "{error}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::contract::{Error, Level, Result};
 pub struct ValueId(pub usize);
 
 /// Something encrypted that one operation writes and others read.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Value {
     /// Name, unique in its graph; plans and the decoder refer to it.
     pub name: String,
@@ -26,7 +26,7 @@ pub struct Value {
 }
 
 /// An operation reads a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Read {
     /// Which.
     pub value: ValueId,
@@ -36,7 +36,7 @@ pub struct Read {
 }
 
 /// An operation writes a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Write {
     /// Which.
     pub value: ValueId,

@@ -1,13 +1,14 @@
 //! The plan that the encrypted decoder runs by: levels and bootstraps by name, for one model, preset and backend.
 
+use std::collections::HashMap;
 use std::path::Path;
 
-use super::graph::LevelGraph;
+use super::graph::{LevelGraph, ValueId};
 use super::solution::{Solution, Step};
 use crate::contract::{Error, Level, Result};
 
 /// Version of the serialized form.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a plan is for. It is refused for anything else.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -57,6 +58,8 @@ pub struct PlanStep {
     pub operation: String,
     /// Level to which its inputs are lowered and at which it runs.
     pub level: Level,
+    /// Values it reads, and the level at which it finds each (bootstraps before it done), to be lowered to its own.
+    pub inputs: Vec<(String, Level)>,
     /// Levels of its outputs.
     pub outputs: Vec<(String, Level)>,
     /// Seconds predicted, bootstraps apart.
@@ -97,13 +100,18 @@ impl Plan {
             .zip(solutions)
             .map(|(graph, solution)| LayerPlan::new(graph, solution))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self {
+        Ok(Self::of_layers(target, layers))
+    }
+
+    /// The plan of given layers, one after the other.
+    pub(super) fn of_layers(target: PlanTarget, layers: Vec<LayerPlan>) -> Self {
+        Self {
             version: VERSION,
             target,
             entry_level: layers.first().map(|layer| layer.entry_level).unwrap_or_default(),
-            seconds: solutions.iter().map(|solution| solution.seconds).sum(),
+            seconds: layers.iter().map(|layer| layer.seconds).sum(),
             layers,
-        })
+        }
     }
 
     /// That this plan is for `target`.
@@ -202,7 +210,7 @@ impl LayerPlan {
             entry_level: level(&solution.entry),
             exit_level: level(&solution.exit),
             seconds: solution.seconds,
-            steps: solution.steps.iter().map(|step| PlanStep::new(graph, step)).collect::<Result<_>>()?,
+            steps: steps(graph, solution)?,
         })
     }
 
@@ -224,13 +232,36 @@ impl LayerPlan {
     }
 }
 
+/// The steps of `solution`, with the level at which each finds what it reads.
+fn steps(graph: &LevelGraph, solution: &Solution) -> Result<Vec<PlanStep>> {
+    let mut levels: HashMap<ValueId, Level> =
+        graph.inputs().iter().copied().zip(solution.entry.iter().copied()).collect();
+    let mut steps = Vec::with_capacity(solution.steps.len());
+    for step in &solution.steps {
+        for bootstrap in &step.bootstraps {
+            levels.extend(bootstrap.values.iter().map(|value| (*value, bootstrap.to)));
+        }
+        steps.push(PlanStep::new(graph, step, &levels)?);
+        let operation = graph.operations().get(step.operation);
+        for write in operation.iter().flat_map(|operation| &operation.writes) {
+            levels.insert(write.value, step.level.minus(write.depth, "plan")?);
+        }
+    }
+    Ok(steps)
+}
+
 impl PlanStep {
-    fn new(graph: &LevelGraph, step: &Step) -> Result<Self> {
+    fn new(graph: &LevelGraph, step: &Step, levels: &HashMap<ValueId, Level>) -> Result<Self> {
         let name = |value| Ok(graph.value(value)?.name.clone());
         let operation = graph.operations().get(step.operation).ok_or_else(|| Error::Plan {
             why: format!("graph `{}` has no operation {}", graph.name(), step.operation),
             remedy: "use the graph that was solved".to_owned(),
         })?;
+        let mut inputs = Vec::with_capacity(operation.reads.len());
+        for read in &operation.reads {
+            let level = levels.get(&read.value).copied().unwrap_or(step.level);
+            inputs.push((name(read.value)?, level));
+        }
         let mut outputs = Vec::with_capacity(operation.writes.len());
         for write in &operation.writes {
             outputs.push((name(write.value)?, step.level.minus(write.depth, "plan")?));
@@ -248,6 +279,7 @@ impl PlanStep {
         Ok(Self {
             operation: operation.name.clone(),
             level: step.level,
+            inputs,
             outputs,
             seconds: step.seconds,
             bootstraps,
@@ -284,6 +316,7 @@ mod tests {
         let text = plan.to_json().unwrap();
         assert_eq!(Plan::from_json(&text).unwrap(), plan);
         assert_eq!(Plan::from_json(&format!("{{\"layers\": 3, \"plan\": {text}}}")).unwrap(), plan);
+        assert_eq!(plan.layer(0).unwrap().step("square").unwrap().inputs, [("x".to_owned(), Level(3))]);
         assert_eq!(plan.layer(1).unwrap().step("square").unwrap().bootstraps[0].values, ["x"]);
         assert!(plan.layer(3).is_err() && plan.layer(0).unwrap().step("cube").is_err());
     }
@@ -306,7 +339,7 @@ mod tests {
     fn damaged_plans_are_refused() {
         let text = plan().to_json().unwrap();
         for (from, to, expected) in [
-            ("\"version\": 1", "\"version\": 2", "version 2"),
+            ("\"version\": 2", "\"version\": 3", "version 3"),
             ("\"exit_level\": 1", "\"exit_level\": 0", "ends at level 0"),
             ("\"steps\"", "\"stairs\"", "steps"),
         ] {

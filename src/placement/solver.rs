@@ -87,6 +87,32 @@ pub fn solve(
     entry: &[Level],
     search: Search,
 ) -> Result<Vec<Solution>> {
+    let (solver, stages) = explore(graph, costs, entry, search)?;
+    let last = stages.last().map_or(0, |stage| stage.states.len());
+    (0..last).map(|index| solver.trace(&stages, index, entry)).collect()
+}
+
+/// How many states [`solve`] keeps over all operations: the size of the search, whatever machine runs it.
+///
+/// # Errors
+/// As [`solve`].
+pub fn states_kept(
+    graph: &LevelGraph,
+    costs: &BootstrapCosts,
+    entry: &[Level],
+    search: Search,
+) -> Result<usize> {
+    let (_, stages) = explore(graph, costs, entry, search)?;
+    Ok(stages.iter().map(|stage| stage.states.len()).sum())
+}
+
+/// All states worth keeping, operation by operation.
+fn explore<'a>(
+    graph: &'a LevelGraph,
+    costs: &'a BootstrapCosts,
+    entry: &[Level],
+    search: Search,
+) -> Result<(Solver<'a>, Vec<Stage>)> {
     costs.check()?;
     if search == Search::Pruned {
         pruning::check(graph, costs)?;
@@ -112,8 +138,7 @@ pub fn solve(
         }
         stages.push(Stage { states });
     }
-    let last = stages.last().map_or(0, |stage| stage.states.len());
-    (0..last).map(|index| solver.trace(&stages, index, entry)).collect()
+    Ok((solver, stages))
 }
 
 /// The cheapest placement for inputs at `entry`, whatever level its outputs end at.

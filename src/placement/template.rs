@@ -7,7 +7,7 @@ use super::work::Work;
 use crate::contract::{Error, Level, Result};
 
 /// One operation of a layer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct OperationTemplate {
     /// Name, unique in its layer.
     pub name: String,
@@ -23,7 +23,7 @@ pub struct OperationTemplate {
 }
 
 /// A layer whose operations are counted, and not priced yet.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LayerTemplate {
     /// Name of the layer.
     pub name: String,

@@ -91,7 +91,7 @@ impl Counts {
         let keys = if ours { shape.key_value_size() } else { queries };
         let product = |inputs: usize, outputs: usize| match packings {
             CachedPackings::Cachemir => replicated(slots, inputs, outputs),
-            CachedPackings::Diagonal => Ok(diagonal(inputs, outputs)),
+            CachedPackings::Diagonal => diagonal(slots, inputs, outputs),
             CachedPackings::Ours => folded(slots, inputs, outputs),
         };
         // Ours: two real matrices of one input in one complex product.

@@ -1,10 +1,11 @@
 //! One decoder layer of a Llama-like model as a level graph, for Cachemir's packings and for those it is compared with.
 //!
 //! Operation counts follow section 9 of the executable specification; products in interleaved replicated packing are
-//! counted by the geometry the packings themselves run by. Names of values and operations are those the encrypted
+//! counted by the geometry the packings themselves run by, MOAI and THOR by running them on the simulator. Names of values and operations are those the encrypted
 //! decoder uses.
 
 mod cached;
+mod counted;
 mod functions;
 mod products;
 mod recompute;

@@ -2,7 +2,7 @@
 
 use super::super::work::Work;
 use crate::contract::{Error, Result};
-use crate::packing::{OutputForm, ProductGeometry, VectorLayout};
+use crate::packing::{OutputForm, ProductGeometry, VectorLayout, diagonal_product};
 
 /// Work of a product `inputs → outputs` on one vector, with the preprocessing that products of one input share apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -34,19 +34,9 @@ pub fn folded(slots: usize, inputs: usize, outputs: usize) -> Result<ProductWork
     geometry(slots, halved.0, halved.1).map(|geometry| work(&geometry, 1.0))
 }
 
-/// Generalised diagonals on one vector: as many plaintexts as the smaller dimension, baby and giant steps (Halevi and
-/// Shoup).
-pub fn diagonal(inputs: usize, outputs: usize) -> ProductWork {
-    let (small, large) = (inputs.min(outputs).next_power_of_two(), inputs.max(outputs).next_power_of_two());
-    let babies = 1usize << (small.trailing_zeros() / 2 + small.trailing_zeros() % 2);
-    let giants = small / babies;
-    let fold = (large / small).trailing_zeros() as f64;
-    ProductWork {
-        preprocessing: Work::default(),
-        product: Work::plaintext_products(small as f64, giants as f64)
-            + Work { rotations_hoisted: (babies - 1) as f64, ..Work::default() }
-            + Work::rotations((giants - 1) as f64 + fold),
-    }
+/// Generalised diagonals on one vector, as [`diagonal_product`] packs them.
+pub fn diagonal(slots: usize, inputs: usize, outputs: usize) -> Result<ProductWork> {
+    diagonal_product(slots, inputs, outputs).map(|geometry| work(&geometry, 0.0))
 }
 
 fn work(geometry: &ProductGeometry, conjugations: f64) -> ProductWork {
@@ -106,6 +96,6 @@ mod tests {
         let square = replicated(32768, 4096, 4096).unwrap().total();
         assert!(square.rotations + square.rotations_hoisted <= 52.0, "{square:?}");
         assert_eq!(folded(32768, 4096, 4096).unwrap().total().plaintext_products, 256.0);
-        assert_eq!(diagonal(4096, 16384).total().plaintext_products, 4096.0);
+        assert_eq!(diagonal(32768, 4096, 16384).unwrap().total().plaintext_products, 4096.0);
     }
 }

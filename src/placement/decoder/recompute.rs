@@ -1,17 +1,18 @@
 //! A decoder layer without a KV cache: the whole prefix of n tokens again for every token, as MOAI's column packing and
 //! THOR's diagonal packing would, slots full.
 //!
-//! Spec section 9. Plaintext products d_in·d_out·n/S (half for THOR, which folds two reals into a complex slot); MOAI's
-//! weights are scalars, so it neither encodes nor rotates in them; QKᵀ and PV take 2·n²·d/S products of ciphertexts.
-//! MOAI is amortised over the S/n sequences that fill its slots: a single user pays S/n times more, so its figures
-//! here are the most favourable to it. The rotations of both are estimates.
+//! Operations of the products with weights, of QKᵀ and of PV are counted by running [`crate::packing::Moai`] and
+//! [`crate::packing::Thor`] ([`super::counted`]); values take as many ciphertexts as their data fill. MOAI is amortised
+//! over the S/n sequences that fill its slots: a single user pays S/n times more, so its figures here are the most
+//! favourable to it. Norms, exp, division and activation are counted alike for both.
 
 use super::super::graph::ValueId;
 use super::super::template::LayerTemplate;
 use super::super::work::Work;
+use super::counted::{Stages, moai_attention, moai_product, sum, thor_attention, thor_product, times};
 use super::functions::FunctionWork;
 use super::shape::ModelShape;
-use crate::contract::Result;
+use crate::contract::{Error, Result};
 
 /// Whose packing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +23,10 @@ pub enum Recompute {
     Thor,
 }
 
-/// The layer over `tokens` tokens.
+/// The layer over `tokens` tokens (padded to a power of two, at least 16).
 ///
 /// # Errors
-/// [`crate::contract::Error::Shape`] for a shape that does not fit `slots`.
+/// [`Error::Shape`] for a shape that does not fit `slots`, or tokens beyond them.
 pub fn recompute_layer(
     shape: &ModelShape,
     packing: Recompute,
@@ -34,18 +35,26 @@ pub fn recompute_layer(
     kept_encoded: bool,
 ) -> Result<LayerTemplate> {
     shape.check(slots)?;
+    let tokens =
+        tokens.max(16).checked_next_power_of_two().filter(|padded| *padded <= slots).ok_or_else(|| {
+            Error::Shape {
+                operation: "baseline",
+                what: format!("{tokens} tokens in {slots} slots"),
+                remedy: "use a shorter context".to_owned(),
+            }
+        })?;
     let mut layer = Layer {
         shape,
         packing,
         slots,
-        tokens: tokens.max(1),
+        tokens,
         encode: if kept_encoded { 0.0 } else { 1.0 },
         template: LayerTemplate::new("decoder layer"),
     };
     let x = layer.wide("residual", shape.hidden_size);
     layer.template.inputs = vec![x];
-    let middle = layer.attention(x);
-    let end = layer.feed_forward(middle);
+    let middle = layer.attention(x)?;
+    let end = layer.feed_forward(middle)?;
     layer.template.outputs = vec![end];
     Ok(layer.template)
 }
@@ -90,17 +99,21 @@ impl Layer<'_> {
         self.template.value(name, ciphertexts, lanes)
     }
 
-    fn product(&self, inputs: usize, outputs: usize) -> Work {
-        let products = (inputs * outputs) as f64 * self.tokens as f64 / (self.fold() * self.slots) as f64;
-        let results = self.ciphertexts(outputs) as f64;
-        if self.thor() {
-            // Copies of the input and rotations inside a product: 15 and 2·12 a ciphertext in its code for BERT.
-            let rotations = (self.ciphertexts(inputs) * 15 / 2) as f64 + results * 24.0;
-            Work { encodings: self.encode * products, ..Work::plaintext_products(products, results) }
-                + Work::rotations(rotations)
-        } else {
-            Work { constant_products: products, rescales: results, additions: products, ..Work::default() }
+    /// Sequences that share MOAI's ciphertexts.
+    fn batch(&self) -> f64 {
+        (self.slots / self.tokens) as f64
+    }
+
+    fn product(&self, inputs: usize, outputs: usize) -> Result<Stages> {
+        if !self.thor() {
+            return Ok(times(&moai_product(self.tokens, inputs, outputs)?, 1.0 / self.batch()));
         }
+        let (sources, results) = (self.ciphertexts(inputs), self.ciphertexts(outputs));
+        let mut stages = thor_product(self.slots / self.tokens, sources, results)?;
+        for stage in &mut stages {
+            stage.encodings = self.encode * stage.plaintext_products;
+        }
+        Ok(stages)
     }
 
     fn rotations(&self, count: f64) -> Work {
@@ -122,27 +135,39 @@ impl Layer<'_> {
         normed
     }
 
-    /// QKᵀ or PV: n²·d/S products of ciphertexts (half for THOR); MOAI's interleaved batching leaves about one
-    /// rotation in eight.
-    fn pairs(&self) -> Work {
-        let pairs = (self.tokens * self.tokens) as f64 * self.shape.query_size() as f64 / self.slots as f64;
-        let rotations = if self.thor() { pairs } else { pairs / 8.0 };
-        Work::products(pairs / self.fold() as f64) + Work::rotations(rotations)
+    /// QKᵀ and PV of all heads.
+    fn pairs(&self) -> Result<(Stages, Stages)> {
+        let (one, copies) = if self.thor() {
+            let head_dim = self.shape.head_dim.next_power_of_two();
+            let one = thor_attention(self.slots / self.tokens, self.tokens, head_dim)?;
+            (one, self.ciphertexts(self.shape.query_size()) as f64)
+        } else {
+            let one = moai_attention(self.tokens, self.shape.head_dim)?;
+            (one, self.shape.num_attention_heads as f64 / self.batch())
+        };
+        Ok((times(&one.0, copies), times(&one.1, copies)))
     }
 
-    fn attention(&mut self, x: ValueId) -> ValueId {
+    /// An operation of counted work, one level for each of its `depth`.
+    fn counted(&mut self, name: &str, reads: &[ValueId], writes: &[ValueId], depth: usize, stages: Stages) {
+        self.template.staged(name, reads, writes, depth, stages);
+    }
+
+    fn attention(&mut self, x: ValueId) -> Result<ValueId> {
         let shape = self.shape;
         let normed = self.norm("input_norm", x);
         let query = self.wide("query", shape.query_size());
         let key = self.wide("key", shape.key_value_size());
         let value = self.wide("value", shape.key_value_size());
-        let qkv = self.product(shape.hidden_size, shape.query_size())
-            + self.product(shape.hidden_size, shape.key_value_size()) * 2.0;
-        self.template.evenly("qkv", &[normed], &[query, key, value], 1, qkv);
+        let qkv = sum(
+            &self.product(shape.hidden_size, shape.query_size())?,
+            &times(&self.product(shape.hidden_size, shape.key_value_size())?, 2.0),
+        );
+        self.counted("qkv", &[normed], &[query, key, value], 1, qkv);
         let count = self.score_ciphertexts();
         let scores = self.value("scores", count);
-        let pairs = self.pairs();
-        self.template.evenly("scores", &[query, key], &[scores], 1, pairs);
+        let (reading, summing) = self.pairs()?;
+        self.counted("scores", &[query, key], &[scores], 2, reading);
         let weights = self.value("weights", count);
         let exponential = FunctionWork::sequence(7, 7);
         self.template.evenly("exp", &[scores], &[weights], exponential.depth, exponential.work(count));
@@ -154,26 +179,26 @@ impl Layer<'_> {
         let division = Work::products(count as f64);
         self.template.evenly("divide", &[weights, inverted], &[divided], 1, division);
         let attended = self.wide("attended", shape.query_size());
-        self.template.evenly("values", &[divided, value], &[attended], 1, pairs);
+        self.counted("values", &[divided, value], &[attended], 1, summing);
         let output = self.wide("attention_output", shape.hidden_size);
-        let product = self.product(shape.query_size(), shape.hidden_size);
-        self.template.evenly("output", &[attended], &[output], 1, product);
+        let product = self.product(shape.query_size(), shape.hidden_size)?;
+        self.counted("output", &[attended], &[output], 1, product);
         let middle = self.wide("middle_residual", shape.hidden_size);
         let additions = self.ciphertexts(shape.hidden_size) as f64;
         let add = Work { additions, ..Work::default() };
         self.template.evenly("attention_residual", &[x, output], &[middle], 0, add);
-        middle
+        Ok(middle)
     }
 
-    fn feed_forward(&mut self, x: ValueId) -> ValueId {
+    fn feed_forward(&mut self, x: ValueId) -> Result<ValueId> {
         let shape = self.shape;
         let normed = self.norm("post_attention_norm", x);
         let gate = self.wide("gate", shape.intermediate_size);
         let up = shape.gated.then(|| self.wide("up", shape.intermediate_size));
         let outputs: Vec<ValueId> = [Some(gate), up].into_iter().flatten().collect();
-        let products =
-            self.product(shape.hidden_size, shape.intermediate_size) * if shape.gated { 2.0 } else { 1.0 };
-        self.template.evenly("up_gate", &[normed], &outputs, 1, products);
+        let one = self.product(shape.hidden_size, shape.intermediate_size)?;
+        let products = times(&one, if shape.gated { 2.0 } else { 1.0 });
+        self.counted("up_gate", &[normed], &outputs, 1, products);
         let ciphertexts = self.ciphertexts(shape.intermediate_size);
         let activation = FunctionWork::polynomial(127, 1);
         let mut active = self.wide("activation", shape.intermediate_size);
@@ -186,12 +211,12 @@ impl Layer<'_> {
             active = gated;
         }
         let down = self.wide("mlp_output", shape.hidden_size);
-        let product = self.product(shape.intermediate_size, shape.hidden_size);
-        self.template.evenly("down", &[active], &[down], 1, product);
+        let product = self.product(shape.intermediate_size, shape.hidden_size)?;
+        self.counted("down", &[active], &[down], 1, product);
         let end = self.wide("next_residual", shape.hidden_size);
         let additions = self.ciphertexts(shape.hidden_size) as f64;
         let add = Work { additions, ..Work::default() };
         self.template.evenly("mlp_residual", &[x, down], &[end], 0, add);
-        end
+        Ok(end)
     }
 }

@@ -1,12 +1,10 @@
-//! Decoder layers as graphs: how many bootstraps they need, and how fast they are placed.
-
-use std::time::Instant;
+//! Decoder layers as graphs: how many bootstraps they need, and how much work placing them is.
 
 use super::super::graph::{LevelGraph, Operation, Read};
 use super::super::template::LayerTemplate;
 use super::super::{
     BootstrapCosts, LevelMatrix, OperationCosts, OperationRow, Prices, Search, Solution, Source, place,
-    place_greedily,
+    place_greedily, states_kept,
 };
 use super::*;
 use crate::contract::Level;
@@ -80,23 +78,23 @@ fn with_our_functions_a_layer_needs_at_most_5_bootstraps_at_13_levels() {
 }
 
 #[test]
-fn a_32_layer_model_is_placed_in_under_a_second_and_never_worse_than_greedily() {
+fn a_32_layer_model_is_placed_by_a_small_search_and_never_worse_than_greedily() {
     let operations = OperationCosts::new(&rows()).unwrap();
     let prices = Prices { operations: &operations, file: None };
     let graph = llama(CachedPackings::Ours, &Functions::calibrated()).graph(&prices, Level(13)).unwrap();
     let costs = BootstrapCosts::constant(20.0, Level(13)).with_pairing(0.1);
     let layers = vec![&graph; 32];
-    let start = Instant::now();
     let placed = place(&layers, &costs, Level(13), Search::Exact).unwrap();
-    let elapsed = start.elapsed();
     let greedy = place_greedily(&layers, &costs, Level(13)).unwrap();
     let total = |all: &[Solution]| all.iter().map(|one| one.seconds).sum::<f64>();
     assert!(total(&placed) < total(&greedy), "{} s against {} s", total(&placed), total(&greedy));
     for (solution, layer) in placed.iter().chain(&greedy).zip(layers.iter().cycle()) {
         solution.replay(layer, &costs).unwrap();
     }
-    // The machine may be busy and the build not optimized: the release build takes a tenth of this.
-    assert!(elapsed.as_secs_f64() < 10.0, "{elapsed:?}");
+    // Equal layers are solved once for each entry level, so this is all the work there is beside a product of matrices.
+    let states: usize =
+        (0..=13).map(|level| states_kept(&graph, &costs, &[Level(level)], Search::Exact).unwrap()).sum();
+    assert!(states < 100_000, "{states} states");
 }
 
 fn rows() -> Vec<OperationRow> {

@@ -1,0 +1,709 @@
+//! A layer of the encrypted decoder, taken apart into modules that run alone at any level.
+//!
+//! The modules are the operations of [`super::decoder`] between the values a placement may bootstrap; run one after the
+//! other they are the layer. Run on the simulator they are counted and become the template of a level graph; run on a
+//! backend they are timed. Inputs are encryptions of zero: neither counts nor times depend on the values.
+
+use crate::backend::clear::{ClearClient, ClearEvaluator, ClearParameters};
+use crate::circuits::evaluate_series;
+use crate::circuits::inverse_sqrt::InverseSquareRoot;
+use crate::circuits::softmax::{Denominators, split_complex};
+use crate::contract::{
+    BootstrapSummary, CiphertextInfo, Client, Complex64, CountingEvaluator, Error, Evaluator, KeyRequest,
+    Level, LevelChain, Result,
+};
+use crate::packing::{AttentionPlan, CacheBounds, Grouping, KeyValueCache, Packed, Rope, sum_strided};
+use crate::placement::{LayerTemplate, OperationTemplate, Read, Refresh, ValueId, Work, Write};
+
+use super::config::LlamaConfig;
+use super::decoder::{Decoder, DecoderState};
+use super::decoder_plan::{DecoderPlan, LayerFunctions};
+use super::decoder_weights::{DecoderLayout, LayerProducts, norm_slope};
+use super::weights::Weights;
+
+/// The modules of a layer in running order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Module {
+    /// Mask, square and sum of the norm before attention.
+    InputNormSquare,
+    /// Its 1/√.
+    InputNormRoot,
+    /// Its product.
+    InputNormScale,
+    /// Projections to queries, keys and values.
+    QueryKeyValue,
+    /// RoPE of query and key, and the shift of the key.
+    Rope,
+    /// Key and value into their caches.
+    Append,
+    /// Q·Kᵀ.
+    Scores,
+    /// exp.
+    Exponential,
+    /// Sums of the weights.
+    Denominator,
+    /// Weights times cached values.
+    Values,
+    /// Iterations of the inverse before the refresh.
+    DivideFirst,
+    /// Iterations after it.
+    DivideLast,
+    /// Output projection and mask.
+    Output,
+    /// Residual sum after attention.
+    AttentionResidual,
+    /// Mask, square and sum of the norm before the MLP.
+    PostNormSquare,
+    /// Its 1/√.
+    PostNormRoot,
+    /// Its product.
+    PostNormScale,
+    /// up + i·gate in one product, and mask.
+    UpGate,
+    /// Split of up and gate, and SiLU.
+    Activation,
+    /// SiLU(gate) · up.
+    GateProduct,
+    /// Down projection and mask.
+    Down,
+    /// Residual sum after the MLP.
+    MlpResidual,
+}
+
+/// Names of the values a module reads, and those it writes with how many like each fit one bootstrapped ciphertext.
+type Edges = (&'static [&'static str], &'static [(&'static str, usize)]);
+
+impl Module {
+    /// All of them, in running order.
+    pub const ALL: [Self; 22] = [
+        Self::InputNormSquare,
+        Self::InputNormRoot,
+        Self::InputNormScale,
+        Self::QueryKeyValue,
+        Self::Rope,
+        Self::Append,
+        Self::Scores,
+        Self::Exponential,
+        Self::Denominator,
+        Self::Values,
+        Self::DivideFirst,
+        Self::DivideLast,
+        Self::Output,
+        Self::AttentionResidual,
+        Self::PostNormSquare,
+        Self::PostNormRoot,
+        Self::PostNormScale,
+        Self::UpGate,
+        Self::Activation,
+        Self::GateProduct,
+        Self::Down,
+        Self::MlpResidual,
+    ];
+
+    /// Its name in cost files and plans.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InputNormSquare => "input_norm.square",
+            Self::InputNormRoot => "input_norm.root",
+            Self::InputNormScale => "input_norm.scale",
+            Self::QueryKeyValue => "qkv",
+            Self::Rope => "rope",
+            Self::Append => "append",
+            Self::Scores => "scores",
+            Self::Exponential => "exp",
+            Self::Denominator => "denominator",
+            Self::Values => "values",
+            Self::DivideFirst => "divide.first",
+            Self::DivideLast => "divide.last",
+            Self::Output => "output",
+            Self::AttentionResidual => "attention_residual",
+            Self::PostNormSquare => "post_attention_norm.square",
+            Self::PostNormRoot => "post_attention_norm.root",
+            Self::PostNormScale => "post_attention_norm.scale",
+            Self::UpGate => "up_gate",
+            Self::Activation => "activation",
+            Self::GateProduct => "gate_product",
+            Self::Down => "down",
+            Self::MlpResidual => "mlp_residual",
+        }
+    }
+
+    /// Values read and written; of a written one, how many like it share a bootstrap.
+    fn edges(self) -> Edges {
+        match self {
+            Self::InputNormSquare => (&["residual"], &[("input.masked", 2), ("input.mean_square", 2)]),
+            Self::InputNormRoot => (&["input.mean_square"], &[("input.inverse_root", 2)]),
+            Self::InputNormScale => (&["input.masked", "input.inverse_root"], &[("input.normed", 2)]),
+            Self::QueryKeyValue => {
+                (&["input.normed"], &[("query.straight", 2), ("key.straight", 2), ("value", 2)])
+            }
+            Self::Rope => (&["query.straight", "key.straight"], &[("query", 2), ("key", 2)]),
+            Self::Append => (&["key", "value"], &[("key_cache", 1), ("value_cache", 1)]),
+            Self::Scores => (&["query", "key_cache"], &[("scores", 2)]),
+            Self::Exponential => (&["scores"], &[("weights", 2)]),
+            Self::Denominator => (&["weights"], &[("denominator", 2)]),
+            Self::Values => (&["weights", "value_cache"], &[("numerator", 2)]),
+            Self::DivideFirst => {
+                (&["denominator", "numerator"], &[("denominator.half", 2), ("numerator.half", 2)])
+            }
+            Self::DivideLast => (&["denominator.half", "numerator.half"], &[("attended", 2)]),
+            Self::Output => (&["attended"], &[("attention_output", 2)]),
+            Self::AttentionResidual => (&["residual", "attention_output"], &[("middle_residual", 2)]),
+            Self::PostNormSquare => (&["middle_residual"], &[("post.masked", 2), ("post.mean_square", 2)]),
+            Self::PostNormRoot => (&["post.mean_square"], &[("post.inverse_root", 2)]),
+            Self::PostNormScale => (&["post.masked", "post.inverse_root"], &[("post.normed", 2)]),
+            Self::UpGate => (&["post.normed"], &[("up_gate", 1)]),
+            Self::Activation => (&["up_gate"], &[("up", 2), ("activation", 2)]),
+            Self::GateProduct => (&["up", "activation"], &[("gated", 2)]),
+            Self::Down => (&["gated"], &[("mlp_output", 2)]),
+            Self::MlpResidual => (&["middle_residual", "mlp_output"], &[("next_residual", 2)]),
+        }
+    }
+}
+
+/// A module on inputs of one level, ready to run as often as it is timed; returns what it writes.
+pub type Prepared<'a, E> = Box<dyn Fn(&E) -> Result<Vec<<E as Evaluator>::Ciphertext>> + 'a>;
+
+/// A layer, module by module.
+pub struct LayerModules {
+    config: LlamaConfig,
+    layout: DecoderLayout,
+    functions: LayerFunctions,
+    products: LayerProducts,
+    rope: Rope,
+    residual: f64,
+    top: Level,
+    cached: usize,
+}
+
+impl LayerModules {
+    /// Layer `index` of the model under `plan` in `slots` slots, with `cached` tokens before the new one in a cache laid
+    /// out for `context`.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`]; [`Error::Shape`] when the cache is shorter than the tokens, or there is no such layer.
+    pub fn new(
+        weights: &Weights,
+        plan: &DecoderPlan,
+        index: usize,
+        slots: usize,
+        (cached, context): (usize, usize),
+    ) -> Result<Self> {
+        let config = weights.config().clone();
+        let layout = DecoderLayout::new(&config, slots, context)?;
+        let bad = |what: String| Error::Shape {
+            operation: "layer modules",
+            what,
+            remedy: "name a layer of the model and fewer tokens than the context".to_owned(),
+        };
+        let functions = plan
+            .layers
+            .get(index)
+            .cloned()
+            .ok_or_else(|| bad(format!("layer {index} of {}", plan.layers.len())))?;
+        if cached >= context {
+            return Err(bad(format!("{cached} cached tokens in a context of {context}")));
+        }
+        let residual = match index.checked_sub(1).and_then(|before| plan.layers.get(before)) {
+            Some(before) => before.residual,
+            None => plan.embedding,
+        };
+        let attention = layout.attention(functions.cache_level)?;
+        let products = LayerProducts::new(&config, &layout, &attention, &functions, &weights.layer(index)?)?;
+        let rope = Rope::with_frequencies(config.rope_frequencies(), config.max_position_embeddings);
+        Ok(Self { config, layout, functions, products, rope, residual, top: plan.input_level, cached })
+    }
+
+    /// The bootstraps that the decoder places by hand.
+    #[must_use]
+    pub fn refreshes(&self) -> Vec<Refresh> {
+        let at = &self.functions.refreshes;
+        let refresh = |before: Option<Module>, values: &[&str], to| Refresh {
+            before: before.map(|module| module.name().to_owned()),
+            values: values.iter().map(|value| (*value).to_owned()).collect(),
+            to,
+        };
+        vec![
+            refresh(Some(Module::Exponential), &["scores"], at.scores.level),
+            refresh(Some(Module::DivideLast), &["denominator.half", "numerator.half"], at.numerator.level),
+            refresh(Some(Module::PostNormSquare), &["middle_residual"], at.middle_residual.level),
+            refresh(Some(Module::Activation), &["up_gate"], at.gate.level),
+            refresh(None, &["next_residual"], at.residual.level),
+        ]
+    }
+
+    /// Levels by which the denominator stands above the numerator where their iterations begin.
+    fn gap(&self) -> usize {
+        let functions = &self.functions;
+        let exponential = functions.attention.softmax.exponential.levels();
+        let denominator = functions.refreshes.scores.level.0.saturating_sub(exponential + 1);
+        let numerator = functions.cache_level.0.saturating_sub(2);
+        denominator.saturating_sub(numerator)
+    }
+
+    /// Levels by which each value read stands above the level at which the module runs.
+    fn above(&self, module: Module) -> Vec<usize> {
+        match module {
+            // The value loses one level to the masks of its lanes; the residual one to its factor.
+            Module::Append => vec![0, 1],
+            Module::AttentionResidual | Module::MlpResidual => vec![1, 0],
+            Module::DivideFirst => vec![self.gap(), 0],
+            _ => vec![0; module.edges().0.len()],
+        }
+    }
+
+    fn attention(&self, level: Level) -> Result<AttentionPlan> {
+        let bounds =
+            CacheBounds { maximum_tokens: self.layout.context, key_level: level, value_level: level };
+        let layout = &self.layout;
+        AttentionPlan::new(layout.hidden.slots(), layout.ring, layout.shape, Grouping::Duplicated, bounds)
+    }
+
+    fn cache<E: Evaluator>(
+        &self,
+        plan: &AttentionPlan,
+        evaluator: &E,
+        tokens: usize,
+        encrypt: &dyn Fn(Level) -> Result<E::Ciphertext>,
+    ) -> Result<KeyValueCache<E::Ciphertext>> {
+        let mut cache = KeyValueCache::new(plan.cache_layout());
+        for _ in 0..tokens {
+            cache.append_public(evaluator, |_, _| 0.0, |_, _| 0.0)?;
+        }
+        cache.encrypted(|_, level| encrypt(level))
+    }
+
+    /// The module on fresh encryptions of zero for a run at `level`.
+    ///
+    /// # Errors
+    /// Those of `encrypt` above the top level, and of caches below level 2.
+    pub fn prepare<'a, E: Evaluator>(
+        &'a self,
+        module: Module,
+        level: Level,
+        evaluator: &E,
+        encrypt: &dyn Fn(Level) -> Result<E::Ciphertext>,
+    ) -> Result<Prepared<'a, E>>
+    where
+        E::Ciphertext: 'a,
+    {
+        let mut inputs = Vec::new();
+        for above in self.above(module) {
+            inputs.push(encrypt(Level(level.0 + above))?);
+        }
+        let mut inputs = inputs.into_iter();
+        let mut next = || inputs.next().ok_or_else(|| Error::Internal("a module without input".to_owned()));
+        let x = next()?;
+        let (functions, products, layout) = (&self.functions, &self.products, &self.layout);
+        let softmax = &functions.attention.softmax;
+        let squares = functions.attention.square_shifts.iter().flatten().any(|weight| *weight != 0.0);
+        let prepared: Prepared<'a, E> = match module {
+            Module::InputNormSquare => Box::new(move |evaluator: &E| {
+                self.square(evaluator, &x, &functions.input_norm, self.residual)
+            }),
+            Module::PostNormSquare => Box::new(move |evaluator: &E| {
+                self.square(evaluator, &x, &functions.post_norm, functions.middle_residual)
+            }),
+            Module::InputNormRoot => {
+                Box::new(move |evaluator: &E| root(evaluator, &x, &functions.input_norm))
+            }
+            Module::PostNormRoot => Box::new(move |evaluator: &E| root(evaluator, &x, &functions.post_norm)),
+            Module::InputNormScale | Module::PostNormScale | Module::GateProduct => {
+                let y = next()?;
+                Box::new(move |evaluator: &E| Ok(vec![evaluator.mul(&x, &y)?]))
+            }
+            Module::QueryKeyValue => {
+                let (normed, offset) = (Packed::new(x, layout.hidden), self.offset()?);
+                Box::new(move |evaluator: &E| {
+                    let prepared = products.query.prepare(evaluator, &normed)?;
+                    let key = products.key.apply_prepared(evaluator, &prepared, None, offset)?;
+                    let value = products.value.apply_prepared(evaluator, &prepared, None, offset)?;
+                    let query = products.query.apply_prepared(evaluator, &prepared, None, 0)?;
+                    Ok(vec![query.ciphertext, key.ciphertext, value.ciphertext])
+                })
+            }
+            Module::Rope => {
+                let (heads, offset, key) = (self.attention(Level(2))?.stored(), self.offset()?, next()?);
+                let query = Packed::new(x, heads.vector());
+                let key = Packed::new(key, heads.vector().at_offset(offset)?);
+                Box::new(move |evaluator: &E| {
+                    let key = self.rope.apply(evaluator, &heads, &key, self.cached, 1.0)?;
+                    let shifts = heads.values(offset, |_, _| 0.5);
+                    let key = evaluator.add_values(&key.ciphertext, &shifts)?;
+                    if squares {
+                        self.rope.apply_scaled(evaluator, &heads, &query, self.cached, |_, _| 0.5)?;
+                    }
+                    let query = self.rope.apply(evaluator, &heads, &query, self.cached, 1.0)?;
+                    Ok(vec![query.ciphertext, key])
+                })
+            }
+            Module::Append => {
+                let plan = self.attention(level)?;
+                let cache = self.cache(&plan, evaluator, self.cached, encrypt)?;
+                let place = plan.stored().vector().at_offset(cache.next_offset()?)?;
+                let (key, value) = (Packed::new(x, place), Packed::new(next()?, place));
+                let cached = encrypt(level)?;
+                Box::new(move |evaluator: &E| {
+                    cache.clone().append(evaluator, &key, &value)?;
+                    Ok(vec![cached.clone(), cached.clone()])
+                })
+            }
+            Module::Scores => {
+                let plan = self.attention(level)?;
+                let cache = self.cache(&plan, evaluator, self.cached + 1, encrypt)?;
+                let query = [Packed::new(x, plan.stored().vector())];
+                let constants = plan.score_layout().values(0, cache.tokens(), |_, _| 0.5);
+                Box::new(move |evaluator: &E| {
+                    let [vector] = &query;
+                    let shift = squares.then_some(vector);
+                    let scores = plan.shifted_scores(evaluator, &query, shift, &cache, 0.5)?;
+                    scores.iter().map(|scores| evaluator.add_values(scores, &constants)).collect()
+                })
+            }
+            Module::Exponential => {
+                let segments = self.segments()?;
+                Box::new(move |evaluator: &E| (0..segments).map(|_| softmax.weights(evaluator, &x)).collect())
+            }
+            Module::Denominator => {
+                let (plan, segments) = (self.attention(Level(2))?, self.segments()?);
+                let weights = vec![x; segments];
+                Box::new(move |evaluator: &E| {
+                    // Both scalings cost; the graph of levels knows them as one value.
+                    let f = plan.denominators(evaluator, &weights, &[0.5, 0.5])?.remove(0);
+                    let offset = f.layout.mask(softmax.quarter_offset());
+                    Ok(vec![evaluator.add_values(&f.ciphertext, &offset)?])
+                })
+            }
+            Module::Values => {
+                let plan = self.attention(level)?;
+                let cache = self.cache(&plan, evaluator, self.cached + 1, encrypt)?;
+                let weights = vec![x; self.segments()?];
+                Box::new(move |evaluator: &E| {
+                    Ok(vec![plan.weighted_values(evaluator, &weights, &cache)?.ciphertext])
+                })
+            }
+            Module::DivideFirst => {
+                let (places, o) = (self.places()?, next()?);
+                Box::new(move |evaluator: &E| {
+                    let denominators = Denominators { quarter: x.clone(), magnified: x.clone() };
+                    let (f, o) = softmax.before_refresh(evaluator, denominators, o.clone(), &places)?;
+                    Ok(vec![f, o])
+                })
+            }
+            Module::DivideLast => {
+                let (places, o) = (self.places()?, next()?);
+                Box::new(move |evaluator: &E| {
+                    Ok(vec![softmax.after_refresh(evaluator, x.clone(), o.clone(), &places)?])
+                })
+            }
+            Module::Output => {
+                let attended = Packed::new(x, self.attention(Level(2))?.output_layout()?);
+                Box::new(move |evaluator: &E| {
+                    let projected = products.output.apply(evaluator, &attended)?;
+                    Ok(vec![projected.mask(evaluator, 1.0)?.ciphertext])
+                })
+            }
+            Module::AttentionResidual | Module::MlpResidual => {
+                let update = next()?;
+                Box::new(move |evaluator: &E| {
+                    let scaled = evaluator.mul_scalar(&x, Complex64::new(0.5, 0.0))?;
+                    Ok(vec![evaluator.add(&evaluator.lower(&scaled, update.level())?, &update)?])
+                })
+            }
+            Module::UpGate => {
+                let normed = Packed::new(x, layout.hidden);
+                Box::new(move |evaluator: &E| {
+                    let both = products.up_gate.apply(evaluator, &normed)?.mask(evaluator, 1.0)?;
+                    let offset = Complex64::new(0.0, functions.gate.interval.unit_offset() / 2.0);
+                    let offsets: Vec<Complex64> =
+                        both.layout.mask(1.0).iter().map(|place| place * offset).collect();
+                    Ok(vec![evaluator.add_values(&both.ciphertext, &offsets)?])
+                })
+            }
+            Module::Activation => Box::new(move |evaluator: &E| {
+                let (up, gate) = split_complex(evaluator, &x)?;
+                let coefficients = functions.gate.complex_coefficients();
+                Ok(vec![up, evaluate_series(evaluator, &gate, &coefficients, None)?])
+            }),
+            Module::Down => {
+                let gated = Packed::new(x, products.down.geometry().input());
+                Box::new(move |evaluator: &E| {
+                    let down = products.down.apply(evaluator, &gated)?;
+                    Ok(vec![down.mask(evaluator, 1.0)?.ciphertext])
+                })
+            }
+        };
+        Ok(prepared)
+    }
+
+    /// x masked and scaled, and the unit variable of its mean square.
+    fn square<E: Evaluator>(
+        &self,
+        evaluator: &E,
+        x: &E::Ciphertext,
+        norm: &InverseSquareRoot,
+        residual: f64,
+    ) -> Result<Vec<E::Ciphertext>> {
+        let (layout, interval) = (&self.layout.hidden, norm.interval());
+        let slope = norm_slope(interval, self.config.hidden_size, residual);
+        let x = evaluator.mul_values(x, &layout.mask(slope))?;
+        let square = evaluator.square(&x)?;
+        let reach = i64::try_from(layout.values() - 1).unwrap_or(i64::MAX);
+        let block = i64::try_from(layout.block()).unwrap_or(i64::MAX);
+        let centred = evaluator.rotate(&square, -reach)?;
+        let within = sum_strided(evaluator, &centred, 2 * layout.values() - 1, 1)?;
+        let sum = sum_strided(evaluator, &within, layout.ring(), block)?;
+        let constant = interval.to_unit(self.config.rms_norm_eps);
+        let unit = evaluator.add_constant(&sum, Complex64::new(constant, 0.0))?;
+        Ok(vec![x, unit])
+    }
+
+    /// Slot vector of 1 at the places of the attended values.
+    fn places(&self) -> Result<Vec<Complex64>> {
+        Ok(self.attention(Level(2))?.output_layout()?.mask(1.0))
+    }
+
+    /// Where the new token lands in its key ciphertext.
+    fn offset(&self) -> Result<usize> {
+        Ok(self.cached % self.attention(Level(2))?.stored().tokens())
+    }
+
+    /// Score ciphertexts, the new token included.
+    fn segments(&self) -> Result<usize> {
+        Ok(self.attention(Level(2))?.score_layout().segments(self.cached + 1).max(1))
+    }
+
+    /// The layer as a template: every module counted on the simulator, at every level at which it runs there.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when a module runs nowhere; those of the simulator.
+    pub fn template(&self, chain: &LevelChain, bootstrap: BootstrapSummary) -> Result<LayerTemplate> {
+        let mut template = LayerTemplate::new("decoder layer");
+        let mut names: Vec<&str> = vec!["residual"];
+        let residual = template.value("residual", 1, 2);
+        template.inputs.push(residual);
+        let segments = self.segments()?;
+        for module in Module::ALL {
+            let (reads, writes) = module.edges();
+            let counted = self.count(module, chain, bootstrap)?;
+            let find = |name: &&str| {
+                names.iter().position(|known| known == name).map(ValueId).ok_or_else(|| {
+                    Error::Internal(format!("`{}` reads `{name}` before it is written", module.name()))
+                })
+            };
+            let values: Vec<ValueId> = reads.iter().map(find).collect::<Result<_>>()?;
+            let reads = values.into_iter().zip(self.above(module));
+            let reads = reads.map(|(value, above)| Read { value, above }).collect();
+            let mut written = Vec::with_capacity(writes.len());
+            for ((name, lanes), depth) in writes.iter().zip(counted.depths) {
+                let ciphertexts = match *name {
+                    "scores" | "weights" => segments,
+                    _ => 1,
+                };
+                names.push(name);
+                written.push(Write { value: template.value(name, ciphertexts, *lanes), depth });
+            }
+            template.operations.push(OperationTemplate {
+                name: module.name().to_owned(),
+                reads,
+                writes: written,
+                stages: counted.stages,
+                levels: counted.lowest..=self.top.0,
+            });
+        }
+        let last = names.iter().position(|name| *name == "next_residual").map(ValueId);
+        template.outputs.extend(last);
+        Ok(template)
+    }
+
+    fn count(&self, module: Module, chain: &LevelChain, bootstrap: BootstrapSummary) -> Result<Counted> {
+        let (client, parameters) = self.simulator(chain, bootstrap);
+        let evaluator = CountingEvaluator::new(ClearEvaluator::dry_run(parameters));
+        let encrypt = |level| client.encrypt(&[Complex64::ZERO], level);
+        let mut found: Option<Counted> = None;
+        let mut refusal = None;
+        for level in 0..=self.top.0 {
+            let prepared = self.prepare(module, Level(level), &evaluator, &encrypt);
+            evaluator.take_counts();
+            match prepared.and_then(|run| run(&evaluator)) {
+                Ok(outputs) => {
+                    let counts = evaluator.take_counts();
+                    // What happens to inputs that stand above the run level counts at it.
+                    let mut stages = vec![Work::default(); level + 1];
+                    for (at, counts) in &counts.by_level {
+                        let work = Work::from(*counts);
+                        let work = Work { encodings: work.plaintext_products, ..work };
+                        if let Some(stage) = stages.get_mut(level.saturating_sub(at.0)) {
+                            *stage += work;
+                        }
+                    }
+                    while stages.len() > 1 && stages.last() == Some(&Work::default()) {
+                        stages.pop();
+                    }
+                    let depth = |level: Level, output: &<ClearEvaluator as Evaluator>::Ciphertext| {
+                        level.minus(output.level().0, "module").map(|depth| depth.0)
+                    };
+                    let depths =
+                        outputs.iter().map(|output| depth(Level(level), output)).collect::<Result<_>>()?;
+                    let lowest = found.as_ref().map_or(level, |known| known.lowest);
+                    found = Some(Counted { lowest, depths, stages });
+                }
+                Err(error) => refusal = Some(error),
+            }
+        }
+        found.ok_or_else(|| {
+            refusal.unwrap_or_else(|| Error::Internal(format!("`{}` was not run", module.name())))
+        })
+    }
+
+    fn simulator(&self, chain: &LevelChain, bootstrap: BootstrapSummary) -> (ClearClient, ClearParameters) {
+        let parameters = ClearParameters {
+            slots: self.layout.hidden.slots(),
+            chain: chain.clone(),
+            bootstrapping: Some(bootstrap),
+            noise: None,
+        };
+        (ClearClient::new(parameters.clone()), parameters)
+    }
+
+    /// Keys that the modules use at any level up to the top.
+    ///
+    /// # Errors
+    /// Those of the simulator.
+    pub fn keys(&self, chain: &LevelChain, bootstrap: BootstrapSummary) -> Result<KeyRequest> {
+        let (client, parameters) = self.simulator(chain, bootstrap);
+        let evaluator = ClearEvaluator::dry_run(parameters);
+        let encrypt = |level| client.encrypt(&[Complex64::ZERO], level);
+        for module in Module::ALL {
+            let above = self.above(module).into_iter().max().unwrap_or(0);
+            let level = Level(self.top.0.saturating_sub(above));
+            self.prepare(module, level, &evaluator, &encrypt)?(&evaluator)?;
+        }
+        Ok(evaluator.recorded())
+    }
+}
+
+/// A module as counted.
+struct Counted {
+    lowest: usize,
+    depths: Vec<usize>,
+    stages: Vec<Work>,
+}
+
+fn root<E: Evaluator>(
+    evaluator: &E,
+    unit: &E::Ciphertext,
+    norm: &InverseSquareRoot,
+) -> Result<Vec<E::Ciphertext>> {
+    let root = evaluate_series(evaluator, unit, &norm.start.complex_coefficients(), None)?;
+    Ok(vec![norm.refine(evaluator, unit, &root)?])
+}
+
+/// A sequence whose caches hold `tokens` encrypted tokens of zeros in every layer: a state to time a decode step from.
+///
+/// # Errors
+/// [`Error::Shape`] when the context is shorter; those of `encrypt`.
+pub fn filled_state<E: Evaluator>(
+    decoder: &Decoder,
+    evaluator: &E,
+    tokens: usize,
+    encrypt: &dyn Fn(Level) -> Result<E::Ciphertext>,
+) -> Result<DecoderState<E::Ciphertext>> {
+    let mut caches = Vec::new();
+    for layout in decoder.cache_layouts() {
+        let mut cache = KeyValueCache::new(layout);
+        for _ in 0..tokens {
+            cache.append_public(evaluator, |_, _| 0.0, |_, _| 0.0)?;
+        }
+        caches.push(cache.encrypted(|_, level| encrypt(level))?);
+    }
+    DecoderState::from_caches(caches)
+        .ok_or_else(|| Error::Internal("caches of one state hold different numbers of tokens".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::llm::decoder_plan::Accuracy;
+    use crate::llm::decoder_ranges::DecoderRanges;
+    use crate::llm::key_plan::plan_keys;
+    use crate::llm::texts::{PreparedModel, TextPart, built_in};
+    use crate::llm::{calibrate::calibrate, calibration::CalibrationTargets};
+    use crate::placement::{BootstrapCosts, OperationCosts, OperationRow, Prices, Source, run_in_order};
+
+    const TOP: usize = 13;
+
+    /// The bundled model, planned and taken apart, with one cached token.
+    fn bundled() -> (LayerModules, Decoder, ClearParameters) {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join("tiny-shakespeare-llama");
+        let prepared = PreparedModel::read(&directory).unwrap();
+        let config = prepared.model.config();
+        let texts =
+            |part| prepared.private_tokens(&built_in(part, prepared.frame.is_chat)[..1], 48, 4).unwrap();
+        let targets = CalibrationTargets { denominator_top: 2.5, ..CalibrationTargets::default() };
+        let table = calibrate(
+            &prepared,
+            &texts(TextPart::Calibration),
+            &texts(TextPart::HeldOut),
+            &targets,
+            &mut |_, _, _| {},
+        )
+        .unwrap()
+        .table;
+        let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache).unwrap();
+        let bootstrap =
+            BootstrapSummary { output_level: Level(TOP), minimum_input_level: Level(0), bound: 1.0 };
+        let parameters = ClearParameters::new(1 << 11, TOP, 42).unwrap().with_bootstrapping(bootstrap);
+        let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), bootstrap).unwrap();
+        let weights = Weights::open(&directory, config).unwrap();
+        let modules = LayerModules::new(&weights, &plan, 1, 1 << 11, (0, 8)).unwrap();
+        let decoder = Decoder::new(&weights, plan, 1 << 11, 8).unwrap();
+        (modules, decoder, parameters)
+    }
+
+    #[test]
+    fn modules_run_one_by_one_take_the_levels_bootstraps_and_operations_of_the_decoder_itself() {
+        let (modules, decoder, parameters) = bundled();
+        let bootstrap = parameters.bootstrapping.unwrap();
+        let template = modules.template(&parameters.chain, bootstrap).unwrap();
+        let rows: Vec<OperationRow> = ["rotate", "mult", "mult_plain", "rescale", "encode"]
+            .into_iter()
+            .map(|op| OperationRow {
+                op: op.to_owned(),
+                level: Level(TOP),
+                seconds: 1.0,
+                source: Source::Assumed,
+            })
+            .collect();
+        let operations = OperationCosts::new(&rows).unwrap();
+        let prices = Prices { operations: &operations, file: None };
+        let graph = template.graph(&prices, Level(TOP)).unwrap();
+        let costs = BootstrapCosts::constant(100.0, Level(TOP)).with_pairing(1.0);
+        let by_hand = run_in_order(&graph, &costs, Level(TOP), &modules.refreshes()).unwrap();
+        assert_eq!(by_hand.exit, [Level(TOP)]);
+        // The last refresh has no step.
+        assert_eq!(by_hand.bootstraps(), 4);
+
+        let counted = plan_keys(&decoder, &parameters.chain, bootstrap).unwrap().operations;
+        let layers = decoder.config().num_hidden_layers as f64;
+        let work = template.work() * layers;
+        // Beside the layers a step has the final norm: one polynomial, a square and a product.
+        let products = counted.ciphertext_products as f64 - work.ciphertext_products;
+        assert!((0.0..40.0).contains(&products), "{} of {work:?}", counted.ciphertext_products);
+        let plain = counted.plaintext_products as f64 - work.plaintext_products;
+        assert!((0.0..=4.0).contains(&plain), "{} of {work:?}", counted.plaintext_products);
+    }
+
+    #[test]
+    fn a_layer_or_a_cache_that_does_not_exist_is_refused() {
+        let (_, decoder, _) = bundled();
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join("tiny-shakespeare-llama");
+        let weights = Weights::open(&directory, decoder.config()).unwrap();
+        let new = |layer, cached| LayerModules::new(&weights, decoder.plan(), layer, 1 << 11, cached);
+        assert!(new(2, (0, 8)).err().unwrap().to_string().contains("layer 2 of 2"));
+        assert!(new(0, (8, 8)).err().unwrap().to_string().contains("8 cached tokens"));
+    }
+}
