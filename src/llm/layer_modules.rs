@@ -636,13 +636,12 @@ mod tests {
 
     const TOP: usize = 13;
 
-    /// The bundled model, planned and taken apart, with one cached token.
-    fn bundled() -> (LayerModules, Decoder, ClearParameters) {
+    /// The bundled model, planned, and its layers taken apart, before the first token.
+    fn bundled() -> (Vec<LayerModules>, Decoder, ClearParameters) {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join("tiny-shakespeare-llama");
         let prepared = PreparedModel::read(&directory).unwrap();
         let config = prepared.model.config();
-        let texts =
-            |part| prepared.private_tokens(&built_in(part, prepared.frame.is_chat)[..1], 48, 4).unwrap();
+        let texts = |part| prepared.private_tokens(&built_in(part, prepared.frame.is_chat), 128, 0).unwrap();
         let targets = CalibrationTargets { denominator_top: 2.5, ..CalibrationTargets::default() };
         let table = calibrate(
             &prepared,
@@ -659,16 +658,17 @@ mod tests {
         let parameters = ClearParameters::new(1 << 11, TOP, 42).unwrap().with_bootstrapping(bootstrap);
         let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), bootstrap).unwrap();
         let weights = Weights::open(&directory, config).unwrap();
-        let modules = LayerModules::new(&weights, &plan, 1, 1 << 11, (0, 8)).unwrap();
+        let modules = (0..config.num_hidden_layers)
+            .map(|index| LayerModules::new(&weights, &plan, index, 1 << 11, (0, 8)).unwrap())
+            .collect();
         let decoder = Decoder::new(&weights, plan, 1 << 11, 8).unwrap();
         (modules, decoder, parameters)
     }
 
     #[test]
     fn modules_run_one_by_one_take_the_levels_bootstraps_and_operations_of_the_decoder_itself() {
-        let (modules, decoder, parameters) = bundled();
+        let (layers, decoder, parameters) = bundled();
         let bootstrap = parameters.bootstrapping.unwrap();
-        let template = modules.template(&parameters.chain, bootstrap).unwrap();
         let rows: Vec<OperationRow> = ["rotate", "mult", "mult_plain", "rescale", "encode"]
             .into_iter()
             .map(|op| OperationRow {
@@ -680,21 +680,23 @@ mod tests {
             .collect();
         let operations = OperationCosts::new(&rows).unwrap();
         let prices = Prices { operations: &operations, file: None };
-        let graph = template.graph(&prices, Level(TOP)).unwrap();
         let costs = BootstrapCosts::constant(100.0, Level(TOP)).with_pairing(1.0);
-        let by_hand = run_in_order(&graph, &costs, Level(TOP), &modules.refreshes()).unwrap();
-        assert_eq!(by_hand.exit, [Level(TOP)]);
-        // The last refresh has no step.
-        assert_eq!(by_hand.bootstraps(), 4);
-
+        let mut work = Work::default();
+        for modules in &layers {
+            let template = modules.template(&parameters.chain, bootstrap).unwrap();
+            let graph = template.graph(&prices, Level(TOP)).unwrap();
+            let by_hand = run_in_order(&graph, &costs, Level(TOP), &modules.refreshes()).unwrap();
+            assert_eq!(by_hand.exit, [Level(TOP)]);
+            // The last refresh has no step.
+            assert_eq!(by_hand.bootstraps(), 4);
+            work += template.work();
+        }
+        // Beside the layers a step has the final norm: a mask, a square, one polynomial and a product.
         let counted = plan_keys(&decoder, &parameters.chain, bootstrap).unwrap().operations;
-        let layers = decoder.config().num_hidden_layers as f64;
-        let work = template.work() * layers;
-        // Beside the layers a step has the final norm: one polynomial, a square and a product.
         let products = counted.ciphertext_products as f64 - work.ciphertext_products;
-        assert!((0.0..40.0).contains(&products), "{} of {work:?}", counted.ciphertext_products);
+        assert!((3.0..40.0).contains(&products), "{} of {work:?}", counted.ciphertext_products);
         let plain = counted.plaintext_products as f64 - work.plaintext_products;
-        assert!((0.0..=4.0).contains(&plain), "{} of {work:?}", counted.plaintext_products);
+        assert!((plain - 1.0).abs() < 0.5, "{} of {work:?}", counted.plaintext_products);
     }
 
     #[test]
