@@ -101,7 +101,7 @@ fn attention<E: Evaluator>(
     let scores = plan.attention().scores(evaluator, &[last.unwrap()], &cache, 1.0)?;
     let ones = plan.attention().score_layout().values(0, tokens.len(), |_, _| 1.0);
     let weights = vec![evaluator.add_values(&scores[0], &ones)?];
-    let sums = plan.attention().denominators(evaluator, &weights, 0.25)?;
+    let sums = plan.attention().denominators(evaluator, &weights, &[0.25])?.remove(0);
     let attended = plan.attention().weighted_values(evaluator, &weights, &cache)?;
     Ok((sums.ciphertext, attended.ciphertext))
 }

@@ -224,7 +224,7 @@ impl Decoder {
         let position = state.position;
         let mut hidden = x.clone();
         for (index, (layer, cache)) in self.layers.iter().zip(&mut state.caches).enumerate() {
-            let run = Run { decoder: self, layer, evaluator };
+            let run = Run { decoder: self, index, layer, evaluator };
             let mut tell = |stage, iterations, refreshed, value: &E::Ciphertext| {
                 observer(Progress { layer: index, layers, stage, iterations, refreshed }, value);
             };
@@ -283,6 +283,7 @@ struct Query<C> {
 /// One layer at work.
 struct Run<'a, E> {
     decoder: &'a Decoder,
+    index: usize,
     layer: &'a Layer,
     evaluator: &'a E,
 }
@@ -301,7 +302,13 @@ impl<E: Evaluator> Run<'_, E> {
             slots: self.evaluator.slots(),
             iterations: refresh.iterations,
         };
-        let refreshed = self.evaluator.bootstrap(x, request)?;
+        let refreshed = self.evaluator.bootstrap(x, request).map_err(|error| match error {
+            Error::OutOfInterval { magnitude, bound, .. } => {
+                let site = format!("layer {} {stage}", self.index);
+                Error::OutOfInterval { site, magnitude, bound }
+            }
+            other => other,
+        })?;
         tell(stage, refresh.iterations, true, &refreshed);
         Ok(refreshed)
     }
@@ -322,16 +329,14 @@ impl<E: Evaluator> Run<'_, E> {
         let normed = Packed::new(normed, self.decoder.layout.hidden);
         let prepared = products.query.prepare(evaluator, &normed)?;
         let (offset, rope, heads) = (cache.next_offset()?, &self.decoder.rope, attention.stored());
-        let key = products.key.apply_prepared(evaluator, &prepared, None, offset)?;
+        let [key, value, query] = products.query_key_value(evaluator, &prepared, offset)?;
         let key = rope.apply(evaluator, &heads, &key, position, 1.0)?;
         let shifts = heads.values(offset, |head, dimension| {
             let shift = functions.attention.shifts.get(head).and_then(|shift| shift.get(dimension));
             -shift.copied().unwrap_or(0.0)
         });
         let key = key.map(|key| evaluator.add_values(key, &shifts))?;
-        let value = products.value.apply_prepared(evaluator, &prepared, None, offset)?;
         cache.append(evaluator, &key, &value)?;
-        let query = products.query.apply_prepared(evaluator, &prepared, None, 0)?;
         let scale = 1.0 / (heads.head_dim() as f64).sqrt();
         let vector = rope.apply(evaluator, &heads, &query, position, scale)?;
         let squares = &functions.attention.square_shifts;

@@ -9,10 +9,10 @@ use ndarray::Array2;
 
 use crate::circuits::approximation::Interval;
 use crate::circuits::inverse_sqrt::InverseSquareRoot;
-use crate::contract::{Complex64, Error, Result};
+use crate::contract::{Complex64, Error, Evaluator, Result};
 use crate::packing::{
-    AttentionPlan, AttentionShape, CacheBounds, FnWeights, Grouping, Order, OutputForm, Product,
-    ProductGeometry, Term, VectorLayout,
+    AttentionPlan, AttentionShape, CacheBounds, FnWeights, Grouping, Order, OutputForm, Packed, Prepared,
+    Product, ProductGeometry, Term, VectorLayout,
 };
 
 use super::config::LlamaConfig;
@@ -108,6 +108,22 @@ pub struct LayerProducts {
 }
 
 impl LayerProducts {
+    /// Key and value at `offset` and the query of one prepared input, baby rotations shared.
+    ///
+    /// # Errors
+    /// Those of [`Product::apply_shared`].
+    pub fn query_key_value<E: Evaluator>(
+        &self,
+        evaluator: &E,
+        prepared: &Prepared<E::Ciphertext>,
+        offset: usize,
+    ) -> Result<[Packed<E::Ciphertext>; 3]> {
+        let products = [(&self.key, offset), (&self.value, offset), (&self.query, 0)];
+        let applied = Product::apply_shared(evaluator, prepared, &products)?;
+        <[Packed<E::Ciphertext>; 3]>::try_from(applied)
+            .map_err(|applied| Error::Internal(format!("{} results of 3 products", applied.len())))
+    }
+
     /// Products of `weights` with the factors of `functions` folded in.
     ///
     /// # Errors

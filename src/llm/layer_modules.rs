@@ -317,9 +317,7 @@ impl LayerModules {
                 let (normed, offset) = (Packed::new(x, layout.hidden), self.offset()?);
                 Box::new(move |evaluator: &E| {
                     let prepared = products.query.prepare(evaluator, &normed)?;
-                    let key = products.key.apply_prepared(evaluator, &prepared, None, offset)?;
-                    let value = products.value.apply_prepared(evaluator, &prepared, None, offset)?;
-                    let query = products.query.apply_prepared(evaluator, &prepared, None, 0)?;
+                    let [key, value, query] = products.query_key_value(evaluator, &prepared, offset)?;
                     Ok(vec![query.ciphertext, key.ciphertext, value.ciphertext])
                 })
             }
