@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cachemir::llm::recompute_counts::SimulatedCounts;
 use cachemir::placement::decoder::{
     CachedPackings, Functions, ModelShape, Recompute, cached_layer, recompute_layer,
 };
@@ -115,8 +116,9 @@ impl Baselines {
         let cached = |packings, functions: &Functions| {
             cached_layer(&shape, packings, functions, self.slots, self.context, self.kept_encoded)
         };
-        let recomputed =
-            |packing| recompute_layer(&shape, packing, self.slots, self.context, self.kept_encoded);
+        let recomputed = |packing| {
+            recompute_layer(&shape, packing, &SimulatedCounts, self.slots, self.context, self.kept_encoded)
+        };
         let methods = [
             ("cachemir", cached(CachedPackings::Cachemir, &Functions::paper())?, &alone),
             ("ours", cached(CachedPackings::Ours, &Functions::calibrated())?, &shared),

@@ -22,6 +22,7 @@ pub mod hidden_codec;
 pub mod import;
 pub mod key_plan;
 pub mod layer_modules;
+pub mod recompute_counts;
 pub mod reference;
 pub mod sampling;
 pub mod server;

@@ -1,17 +1,18 @@
 //! One decoder layer of a Llama-like model as a level graph, for Cachemir's packings and for those it is compared with.
 //!
 //! Operation counts follow section 9 of the executable specification; products in interleaved replicated packing are
-//! counted by the geometry the packings themselves run by, MOAI and THOR by running them on the simulator. Names of values and operations are those the encrypted
-//! decoder uses.
+//! counted by the geometry the packings themselves run by, MOAI and THOR by whoever runs them ([`RecomputeCounts`]). Names
+//! of values and operations are those the encrypted decoder uses.
 
 mod cached;
-mod counted;
+mod counts;
 mod functions;
 mod products;
 mod recompute;
 mod shape;
 
 pub use cached::{CachedPackings, cached_layer};
+pub use counts::{RecomputeCounts, Stages, sum, times};
 pub use functions::{Division, FunctionWork, Functions};
 pub use recompute::{Recompute, recompute_layer};
 pub use shape::ModelShape;

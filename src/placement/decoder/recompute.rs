@@ -2,14 +2,14 @@
 //! THOR's diagonal packing would, slots full.
 //!
 //! Operations of the products with weights, of QKᵀ and of PV are counted by running [`crate::packing::Moai`] and
-//! [`crate::packing::Thor`] ([`super::counted`]); values take as many ciphertexts as their data fill. MOAI is amortised
+//! [`crate::packing::Thor`] ([`RecomputeCounts`]); values take as many ciphertexts as their data fill. MOAI is amortised
 //! over the S/n sequences that fill its slots: a single user pays S/n times more, so its figures here are the most
 //! favourable to it. Norms, exp, division and activation are counted alike for both.
 
 use super::super::graph::ValueId;
 use super::super::template::LayerTemplate;
 use super::super::work::Work;
-use super::counted::{Stages, moai_attention, moai_product, sum, thor_attention, thor_product, times};
+use super::counts::{RecomputeCounts, Stages, sum, times};
 use super::functions::FunctionWork;
 use super::shape::ModelShape;
 use crate::contract::{Error, Result};
@@ -30,6 +30,7 @@ pub enum Recompute {
 pub fn recompute_layer(
     shape: &ModelShape,
     packing: Recompute,
+    counts: &dyn RecomputeCounts,
     slots: usize,
     tokens: usize,
     kept_encoded: bool,
@@ -46,6 +47,7 @@ pub fn recompute_layer(
     let mut layer = Layer {
         shape,
         packing,
+        counts,
         slots,
         tokens,
         encode: if kept_encoded { 0.0 } else { 1.0 },
@@ -62,6 +64,7 @@ pub fn recompute_layer(
 struct Layer<'a> {
     shape: &'a ModelShape,
     packing: Recompute,
+    counts: &'a dyn RecomputeCounts,
     slots: usize,
     tokens: usize,
     encode: f64,
@@ -106,10 +109,10 @@ impl Layer<'_> {
 
     fn product(&self, inputs: usize, outputs: usize) -> Result<Stages> {
         if !self.thor() {
-            return Ok(times(&moai_product(self.tokens, inputs, outputs)?, 1.0 / self.batch()));
+            return Ok(times(&self.counts.moai_product(self.tokens, inputs, outputs)?, 1.0 / self.batch()));
         }
         let (sources, results) = (self.ciphertexts(inputs), self.ciphertexts(outputs));
-        let mut stages = thor_product(self.slots / self.tokens, sources, results)?;
+        let mut stages = self.counts.thor_product(self.slots / self.tokens, sources, results)?;
         for stage in &mut stages {
             stage.encodings = self.encode * stage.plaintext_products;
         }
@@ -139,10 +142,10 @@ impl Layer<'_> {
     fn pairs(&self) -> Result<(Stages, Stages)> {
         let (one, copies) = if self.thor() {
             let head_dim = self.shape.head_dim.next_power_of_two();
-            let one = thor_attention(self.slots / self.tokens, self.tokens, head_dim)?;
+            let one = self.counts.thor_attention(self.slots / self.tokens, self.tokens, head_dim)?;
             (one, self.ciphertexts(self.shape.query_size()) as f64)
         } else {
-            let one = moai_attention(self.tokens, self.shape.head_dim)?;
+            let one = self.counts.moai_attention(self.tokens, self.shape.head_dim)?;
             (one, self.shape.num_attention_heads as f64 / self.batch())
         };
         Ok((times(&one.0, copies), times(&one.1, copies)))

@@ -8,6 +8,7 @@ use super::super::{
 };
 use super::*;
 use crate::contract::Level;
+use crate::llm::recompute_counts::SimulatedCounts;
 
 /// The layer with operations for nothing, so that only bootstraps count.
 ///
@@ -116,9 +117,11 @@ fn counts_of_llama_3_8b_are_those_of_the_specification() {
     assert!((paper.plaintext_products / 2.7e5 - 1.0).abs() < 0.05, "{}", paper.plaintext_products);
     let ours = llama(CachedPackings::Ours, &Functions::calibrated()).work() * 32.0;
     assert!(ours.plaintext_products < 0.55 * paper.plaintext_products, "{}", ours.plaintext_products);
-    let moai = recompute_layer(&shape, Recompute::Moai, 32768, 512, true).unwrap().work() * 32.0;
+    let moai =
+        recompute_layer(&shape, Recompute::Moai, &SimulatedCounts, 32768, 512, true).unwrap().work() * 32.0;
     assert!((moai.constant_products / 1.1e8 - 1.0).abs() < 0.05, "{}", moai.constant_products);
-    let thor = recompute_layer(&shape, Recompute::Thor, 32768, 512, true).unwrap().work() * 32.0;
+    let thor =
+        recompute_layer(&shape, Recompute::Thor, &SimulatedCounts, 32768, 512, true).unwrap().work() * 32.0;
     assert!((thor.plaintext_products / 5.5e7 - 1.0).abs() < 0.05, "{}", thor.plaintext_products);
 }
 
@@ -131,5 +134,5 @@ fn shapes_that_cannot_be_are_refused() {
     shape.num_key_value_heads = 0;
     assert!(shape.check(32768).is_err());
     let large = ModelShape::named("llama-3-8b").unwrap();
-    assert!(recompute_layer(&large, Recompute::Thor, 4096, 8, true).is_err());
+    assert!(recompute_layer(&large, Recompute::Thor, &SimulatedCounts, 4096, 8, true).is_err());
 }

@@ -1,4 +1,5 @@
-//! Operations of MOAI and THOR, counted by running their packings on the simulator.
+//! Operations of MOAI and THOR, counted by running their packings on the simulator, for
+//! [`crate::placement::decoder::recompute_layer`], which knows nothing of ciphertexts.
 //!
 //! [`Moai`] and [`Thor`] run on small sizes that count the same: MOAI's counts depend on the tokens and columns, not on
 //! the sequences side by side; those of THOR's products on ciphertexts and diagonals, not on the tokens; those of its
@@ -7,44 +8,14 @@
 
 use std::sync::Arc;
 
-use super::super::work::Work;
 use crate::backend::clear::{ClearCiphertext, ClearClient, ClearEvaluator, ClearParameters};
-use crate::contract::{Client, Complex64, CountingEvaluator, Level, LevelCounts, Result};
+use crate::contract::{Client, Complex64, CountingEvaluator, Level, Result};
 use crate::packing::{FnWeights, Moai, Thor, Weights};
+use crate::placement::Work;
+use crate::placement::decoder::{RecomputeCounts, Stages, sum, times};
 
 /// Level of every input of a counted run: room for the deepest of them.
 const TOP: Level = Level(4);
-
-/// Work by level below the input's.
-pub type Stages = Vec<Work>;
-
-impl From<LevelCounts> for Work {
-    fn from(counts: LevelCounts) -> Self {
-        Self {
-            plaintext_products: counts.plaintext_products as f64,
-            constant_products: counts.constant_products as f64,
-            ciphertext_products: counts.ciphertext_products as f64,
-            relinearizations: counts.relinearizations as f64,
-            rescales: counts.rescales as f64,
-            rotations: counts.rotations as f64,
-            rotations_hoisted: counts.rotations_hoisted as f64,
-            conjugations: counts.conjugations as f64,
-            additions: counts.additions as f64,
-            encodings: 0.0,
-        }
-    }
-}
-
-/// Every stage times `factor`.
-pub fn times(stages: &[Work], factor: f64) -> Stages {
-    stages.iter().map(|work| *work * factor).collect()
-}
-
-/// Stage by stage.
-pub fn sum(a: &[Work], b: &[Work]) -> Stages {
-    let at = |stages: &[Work], index: usize| stages.get(index).copied().unwrap_or_default();
-    (0..a.len().max(b.len())).map(|index| at(a, index) + at(b, index)).collect()
-}
 
 /// What grows by the same step between sizes `one` and `two` of `size`, at size `wanted`.
 fn extrapolate(one: &[Work], two: &[Work], size: f64, wanted: f64) -> Stages {
@@ -89,10 +60,7 @@ fn ones(inputs: usize, outputs: usize) -> Arc<dyn Weights> {
 }
 
 /// MOAI's columns `inputs` → `outputs` over all sequences side by side.
-///
-/// # Errors
-/// Those of [`Moai`].
-pub fn moai_product(tokens: usize, inputs: usize, outputs: usize) -> Result<Stages> {
+fn moai_product(tokens: usize, inputs: usize, outputs: usize) -> Result<Stages> {
     // Every column takes the same; nothing depends on the number of slots.
     let simulator = Simulator::new(tokens)?;
     let columns = simulator.zeros(inputs, TOP)?;
@@ -101,10 +69,7 @@ pub fn moai_product(tokens: usize, inputs: usize, outputs: usize) -> Result<Stag
 }
 
 /// MOAI's Q·Kᵀ and P·V of one head, over all sequences side by side.
-///
-/// # Errors
-/// Those of [`Moai`].
-pub fn moai_attention(tokens: usize, head_dim: usize) -> Result<(Stages, Stages)> {
+fn moai_attention(tokens: usize, head_dim: usize) -> Result<(Stages, Stages)> {
     let run = |columns: usize| -> Result<(Stages, Stages)> {
         let simulator = Simulator::new(tokens)?;
         let moai = Moai::new(tokens, tokens)?;
@@ -121,10 +86,7 @@ pub fn moai_attention(tokens: usize, head_dim: usize) -> Result<(Stages, Stages)
 }
 
 /// THOR's product of `sources` ciphertexts to `results` ciphertexts of `diagonals` diagonals each, two results folded.
-///
-/// # Errors
-/// Those of [`Thor`].
-pub fn thor_product(diagonals: usize, sources: usize, results: usize) -> Result<Stages> {
+fn thor_product(diagonals: usize, sources: usize, results: usize) -> Result<Stages> {
     let run = |sources: usize, pairs: usize| -> Result<Stages> {
         let simulator = Simulator::new(2 * diagonals)?;
         let thor = Thor::new(2 * diagonals, 2, diagonals)?;
@@ -144,10 +106,7 @@ pub fn thor_product(diagonals: usize, sources: usize, results: usize) -> Result<
 ///
 /// A head wider than the diagonals of a ciphertext lies in several, whose products add up before they are folded and
 /// masked: each then takes its share of that.
-///
-/// # Errors
-/// Those of [`Thor`].
-pub fn thor_attention(diagonals: usize, tokens: usize, head_dim: usize) -> Result<(Stages, Stages)> {
+fn thor_attention(diagonals: usize, tokens: usize, head_dim: usize) -> Result<(Stages, Stages)> {
     let narrow = head_dim.min(diagonals);
     let run = |tokens: usize| -> Result<(Stages, Stages)> {
         let simulator = Simulator::new(tokens * narrow)?;
@@ -175,6 +134,28 @@ pub fn thor_attention(diagonals: usize, tokens: usize, head_dim: usize) -> Resul
         stage.rescales *= share;
     }
     Ok((scores, values))
+}
+
+/// Counts by the packings themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SimulatedCounts;
+
+impl RecomputeCounts for SimulatedCounts {
+    fn moai_product(&self, tokens: usize, inputs: usize, outputs: usize) -> Result<Stages> {
+        moai_product(tokens, inputs, outputs)
+    }
+
+    fn moai_attention(&self, tokens: usize, head_dim: usize) -> Result<(Stages, Stages)> {
+        moai_attention(tokens, head_dim)
+    }
+
+    fn thor_product(&self, diagonals: usize, sources: usize, results: usize) -> Result<Stages> {
+        thor_product(diagonals, sources, results)
+    }
+
+    fn thor_attention(&self, diagonals: usize, tokens: usize, head_dim: usize) -> Result<(Stages, Stages)> {
+        thor_attention(diagonals, tokens, head_dim)
+    }
 }
 
 #[cfg(test)]
