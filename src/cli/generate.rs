@@ -147,6 +147,10 @@ impl Generate {
             self.preset == Preset::Test,
             "backend openfhe generates in its small ring only: use --preset test, or --backend native"
         );
+        anyhow::ensure!(
+            self.checkpoint.is_none(),
+            "backend openfhe cannot resume: its secret key is not stored; leave --checkpoint out"
+        );
         let client = OpenFheClient::new(OpenFheParameters::test_generation())?;
         let scheme = Scheme {
             name: "openfhe",
@@ -155,6 +159,7 @@ impl Generate {
             slots: client.slots(),
             // OpenFHE documents no figure.
             log2_failure: None,
+            key: String::new(),
         };
         self.generate(directory, scheme, client, |client, request| Ok(client.predicted_key_bytes(request)))
     }
