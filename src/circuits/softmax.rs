@@ -181,8 +181,7 @@ impl DeferredSoftmax {
         Ok(o)
     }
 
-    /// What a numerator is multiplied by until the refresh, at the largest D: 1/gain of the first part. A numerator that
-    /// is divided by it beforehand stays within its quotient's magnitude.
+    /// Gain of the first part. A numerator multiplied by it beforehand is refreshed within the magnitude of its quotient.
     #[must_use]
     pub fn first_gain(&self) -> f64 {
         self.before.gain(self.before.steps.len())

@@ -9,7 +9,7 @@ use crate::circuits::evaluate_series;
 use crate::circuits::inverse_sqrt::InverseSquareRoot;
 use crate::circuits::softmax::{Denominators, join_complex, split_complex};
 use crate::contract::{BootstrapRequest, CiphertextInfo, Complex64, Error, Evaluator, Level, Result};
-use crate::packing::{AttentionPlan, CacheLayout, KeyValueCache, Packed, Rope, sum_strided};
+use crate::packing::{AttentionPlan, CacheLayout, KeyValueCache, Packed, Rope, VectorLayout, sum_strided};
 
 use super::config::LlamaConfig;
 use super::decoder_plan::{DecoderPlan, LayerFunctions, Refresh};
@@ -253,22 +253,39 @@ impl Decoder {
         norm: &InverseSquareRoot,
         residual: f64,
     ) -> Result<E::Ciphertext> {
-        let (layout, interval) = (&self.layout.hidden, norm.interval());
-        let slope = norm_slope(interval, self.config.hidden_size, residual);
-        let x = evaluator.mul_values(x, &layout.mask(slope))?;
-        let square = evaluator.square(&x)?;
-        // All values of a block, seen from each of them; then all blocks.
-        let reach = i64::try_from(layout.values() - 1).unwrap_or(i64::MAX);
-        let block = i64::try_from(layout.block()).unwrap_or(i64::MAX);
-        let centred = evaluator.rotate(&square, -reach)?;
-        let within = sum_strided(evaluator, &centred, 2 * layout.values() - 1, 1)?;
-        let sum = sum_strided(evaluator, &within, layout.ring(), block)?;
-        let constant = interval.to_unit(self.config.rms_norm_eps);
-        let unit = evaluator.add_constant(&sum, Complex64::new(constant, 0.0))?;
+        let (x, unit) = squared_for_norm(evaluator, &self.layout.hidden, &self.config, x, norm, residual)?;
         let root = evaluate_series(evaluator, &unit, &norm.start.complex_coefficients(), None)?;
         let root = norm.refine(evaluator, &unit, &root)?;
         evaluator.mul(&evaluator.lower(&x, root.level())?, &root)
     }
+}
+
+/// `x`, masked and scaled for a norm, and its mean square as the unit variable of the norm's polynomial at every slot. Two
+/// levels; a sum over all slots.
+///
+/// # Errors
+/// Those of the evaluator.
+pub(super) fn squared_for_norm<E: Evaluator>(
+    evaluator: &E,
+    layout: &VectorLayout,
+    config: &LlamaConfig,
+    x: &E::Ciphertext,
+    norm: &InverseSquareRoot,
+    residual: f64,
+) -> Result<(E::Ciphertext, E::Ciphertext)> {
+    let interval = norm.interval();
+    let slope = norm_slope(interval, config.hidden_size, residual);
+    let x = evaluator.mul_values(x, &layout.mask(slope))?;
+    let square = evaluator.square(&x)?;
+    // All values of a block, seen from each of them; then all blocks.
+    let reach = i64::try_from(layout.values() - 1).unwrap_or(i64::MAX);
+    let block = i64::try_from(layout.block()).unwrap_or(i64::MAX);
+    let centred = evaluator.rotate(&square, -reach)?;
+    let within = sum_strided(evaluator, &centred, 2 * layout.values() - 1, 1)?;
+    let sum = sum_strided(evaluator, &within, layout.ring(), block)?;
+    let constant = interval.to_unit(config.rms_norm_eps);
+    let unit = evaluator.add_constant(&sum, Complex64::new(constant, 0.0))?;
+    Ok((x, unit))
 }
 
 /// The observer within one layer: stage, iterations of its bootstrap, whether it is done, and the ciphertext.

@@ -12,13 +12,13 @@ use crate::contract::{
     BootstrapSummary, CiphertextInfo, Client, Complex64, CountingEvaluator, Error, Evaluator, KeyRequest,
     Level, LevelChain, Result,
 };
-use crate::packing::{AttentionPlan, CacheBounds, Grouping, KeyValueCache, Packed, Rope, sum_strided};
+use crate::packing::{AttentionPlan, CacheBounds, Grouping, KeyValueCache, Packed, Rope};
 use crate::placement::{LayerTemplate, OperationTemplate, Read, Refresh, ValueId, Work, Write};
 
 use super::config::LlamaConfig;
-use super::decoder::{Decoder, DecoderState};
+use super::decoder::{Decoder, DecoderState, squared_for_norm};
 use super::decoder_plan::{DecoderPlan, LayerFunctions};
-use super::decoder_weights::{DecoderLayout, LayerProducts, norm_slope};
+use super::decoder_weights::{DecoderLayout, LayerProducts};
 use super::weights::Weights;
 
 /// The modules of a layer in running order.
@@ -443,17 +443,7 @@ impl LayerModules {
         norm: &InverseSquareRoot,
         residual: f64,
     ) -> Result<Vec<E::Ciphertext>> {
-        let (layout, interval) = (&self.layout.hidden, norm.interval());
-        let slope = norm_slope(interval, self.config.hidden_size, residual);
-        let x = evaluator.mul_values(x, &layout.mask(slope))?;
-        let square = evaluator.square(&x)?;
-        let reach = i64::try_from(layout.values() - 1).unwrap_or(i64::MAX);
-        let block = i64::try_from(layout.block()).unwrap_or(i64::MAX);
-        let centred = evaluator.rotate(&square, -reach)?;
-        let within = sum_strided(evaluator, &centred, 2 * layout.values() - 1, 1)?;
-        let sum = sum_strided(evaluator, &within, layout.ring(), block)?;
-        let constant = interval.to_unit(self.config.rms_norm_eps);
-        let unit = evaluator.add_constant(&sum, Complex64::new(constant, 0.0))?;
+        let (x, unit) = squared_for_norm(evaluator, &self.layout.hidden, &self.config, x, norm, residual)?;
         Ok(vec![x, unit])
     }
 
