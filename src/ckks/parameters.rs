@@ -49,6 +49,18 @@ pub struct ParametersLiteral {
     pub security: Security,
 }
 
+/// Most primes, special ones included: 64 of 50 bits are all that 128-bit security allows at N = 2^17. Parameters that came
+/// from elsewhere must not make a ring of any number of primes.
+const MAX_PRIMES: usize = 128;
+
+impl ParametersLiteral {
+    /// Number of primes, special ones included.
+    fn primes(&self) -> usize {
+        let levels = self.stretches.iter().map(|stretch| stretch.levels.saturating_mul(stretch.primes_per_level));
+        levels.fold(self.base_bits.len().saturating_add(self.special_primes), usize::saturating_add)
+    }
+}
+
 /// Checked parameters, shared by everything made under them.
 #[derive(Clone, Debug)]
 pub struct Parameters {
@@ -64,8 +76,8 @@ impl Parameters {
     /// Chooses primes and builds the ring.
     ///
     /// # Errors
-    /// [`Error::Parameters`] for literals without levels, with sizes that have no primes, or with fewer bits in P than in the
-    /// largest digit; [`Error::Insecure`] when the claim does not hold.
+    /// [`Error::Parameters`] for literals without levels, with more than 128 primes, with sizes that have no primes, or with
+    /// fewer bits in P than in the largest digit; [`Error::Insecure`] when the claim does not hold.
     pub fn new(literal: ParametersLiteral) -> Result<Self> {
         let bad = |what: String, remedy: &str| Error::Parameters { what, remedy: remedy.to_owned() };
         let Some(first) = literal.stretches.first().copied() else {
@@ -73,6 +85,10 @@ impl Parameters {
         };
         if literal.base_bits.is_empty() || literal.special_primes == 0 {
             return Err(bad("no base prime or no special prime".to_owned(), "give at least one of each"));
+        }
+        let count = literal.primes();
+        if count > MAX_PRIMES {
+            return Err(bad(format!("{count} primes"), "use at most 128 primes, special ones included"));
         }
         let mut taken: Vec<u64> = Vec::new();
         let mut take = |target: f64| -> Result<u64> {

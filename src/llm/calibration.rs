@@ -271,16 +271,24 @@ impl CalibrationTable {
     /// Reads and checks a table for a model.
     ///
     /// # Errors
-    /// [`Error::Io`] when it is missing; [`Error::Plan`] when it is damaged, of another version, or made for another
-    /// model (`fingerprint`).
+    /// [`Error::Io`] when it is missing; those of [`Self::parse`].
     pub fn read(path: &Path, config: &LlamaConfig, fingerprint: &str) -> Result<Self> {
         let bytes = read_bounded(path, MAX_CALIBRATION_BYTES)?;
+        Self::parse(&bytes, &path.display().to_string(), config, fingerprint)
+    }
+
+    /// Checks the bytes of a table; `path` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when it is damaged, of another version, made for another model (`fingerprint`), or holds numbers
+    /// that no calibration gives.
+    pub fn parse(bytes: &[u8], path: &str, config: &LlamaConfig, fingerprint: &str) -> Result<Self> {
         let bad = |why: String| Error::Plan {
-            why: format!("{}: {why}", path.display()),
+            why: format!("{path}: {why}"),
             remedy: "make it again with `cachemir calibrate --model DIR`".to_owned(),
         };
         let table: Self =
-            serde_json::from_slice(&bytes).map_err(|source| bad(format!("not a calibration ({source})")))?;
+            serde_json::from_slice(bytes).map_err(|source| bad(format!("not a calibration ({source})")))?;
         if table.format_version != FORMAT_VERSION {
             return Err(bad(format!("format {}, this program reads {FORMAT_VERSION}", table.format_version)));
         }
@@ -288,6 +296,7 @@ impl CalibrationTable {
             return Err(bad(format!("made for model {}, this is {fingerprint}", table.model)));
         }
         table.check_shapes(config).map_err(bad)?;
+        table.check_numbers().map_err(bad)?;
         Ok(table)
     }
 
@@ -297,26 +306,5 @@ impl CalibrationTable {
     /// [`Error::Internal`] when a number in it is not finite.
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|source| Error::Internal(format!("calibration: {source}")))
-    }
-
-    fn check_shapes(&self, config: &LlamaConfig) -> std::result::Result<(), String> {
-        let counts = [
-            ("layers", self.layers.len(), config.num_hidden_layers),
-            ("features", self.residual_scale.len(), config.hidden_size),
-        ];
-        let heads =
-            self.layers.iter().map(|layer| ("heads", layer.softmax.heads.len(), config.num_attention_heads));
-        let weights = self
-            .layers
-            .iter()
-            .flat_map(|layer| &layer.softmax.heads)
-            .flat_map(|head| [&head.shift_weights, &head.shift_square_weights])
-            .map(|weights| ("shift weights", weights.len(), config.head_dim));
-        for (what, found, wanted) in counts.into_iter().chain(heads).chain(weights) {
-            if found != wanted {
-                return Err(format!("{found} {what}, the model has {wanted}"));
-            }
-        }
-        Ok(())
     }
 }

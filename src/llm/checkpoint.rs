@@ -132,6 +132,15 @@ pub fn read_checkpoint(directory: &Path) -> Result<Option<(CheckpointHeader, Vec
         return Ok(None);
     }
     let bytes = read_bounded(&path, MAX_BYTES)?;
+    let (header, caches) = parse_checkpoint(&bytes)?;
+    Ok(Some((header, caches.to_vec())))
+}
+
+/// Header and bytes of the caches in the bytes of a checkpoint. Allocates for the header only.
+///
+/// # Errors
+/// [`Error::Format`] for anything that [`write_checkpoint`] did not write.
+pub fn parse_checkpoint(bytes: &[u8]) -> Result<(CheckpointHeader, &[u8])> {
     let (body, digest) = bytes
         .len()
         .checked_sub(DIGEST)
@@ -145,7 +154,7 @@ pub fn read_checkpoint(directory: &Path) -> Result<Option<(CheckpointHeader, Vec
     let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|e| bad(e.to_string()))?;
     let (json, caches) = rest.split_at_checked(length).ok_or_else(|| bad("the header is cut off"))?;
     let header = serde_json::from_slice(json).map_err(|e| bad(e.to_string()))?;
-    Ok(Some((header, caches.to_vec())))
+    Ok((header, caches))
 }
 
 impl<C: CiphertextInfo + Clone> DecoderState<C> {

@@ -3,6 +3,7 @@
 pub mod block_functions;
 pub mod calibrate;
 pub mod calibration;
+mod calibration_checks;
 pub mod calibration_fit;
 pub mod calibration_record;
 pub mod calibration_shift;

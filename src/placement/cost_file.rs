@@ -118,6 +118,19 @@ fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str, command: &str) -> Re
     })
 }
 
+/// That a bootstrap may end at level `top`: nothing is allocated on the word of a file.
+fn check_top(top: usize) -> Result<()> {
+    let most = super::LevelGraph::MAX_LEVEL;
+    if top <= most {
+        return Ok(());
+    }
+    Err(Error::Format {
+        what: "cost file".to_owned(),
+        why: format!("a bootstrap is said to end at level {top}"),
+        remedy: format!("levels go up to {most}"),
+    })
+}
+
 impl CostFile {
     /// Reads a cost file (or the report of `cachemir bench modules` that contains its keys).
     ///
@@ -184,6 +197,7 @@ impl CostFile {
                 why: "there is no row of one iteration".to_owned(),
                 remedy: "measure it with `cachemir bench bootstrap --json FILE`".to_owned(),
             })?;
+        check_top(best.levels_after)?;
         let bootstraps = (0..=best.levels_after)
             .map(|level| BootstrapRow {
                 level: Level(level),
@@ -221,13 +235,7 @@ impl CostFile {
     /// [`Error::Format`] for a level beyond what any preset has; as [`BootstrapCosts::check`].
     pub fn bootstrap_costs(&self) -> Result<BootstrapCosts> {
         let top = self.bootstraps.iter().map(|row| row.level.0).max().unwrap_or(0);
-        if top > super::LevelGraph::MAX_LEVEL {
-            return Err(Error::Format {
-                what: "cost file".to_owned(),
-                why: format!("a bootstrap is said to end at level {top}"),
-                remedy: format!("levels go up to {}", super::LevelGraph::MAX_LEVEL),
-            });
-        }
+        check_top(top)?;
         let mut seconds = vec![None; top + 1];
         for row in &self.bootstraps {
             if let Some(slot) = seconds.get_mut(row.level.0) {
@@ -299,5 +307,7 @@ mod tests {
         let mut file = CostFile::from_bench(OPS, BOOTSTRAP).unwrap();
         file.bootstraps.push(BootstrapRow { level: Level(1 << 40), seconds: 1.0, source: Source::Measured });
         assert!(file.bootstrap_costs().unwrap_err().to_string().contains("1099511627776"));
+        let endless = BOOTSTRAP.replacen("\"levels_after\": 13", "\"levels_after\": 1099511627776", 1);
+        assert!(CostFile::from_bench(OPS, &endless).unwrap_err().to_string().contains("1099511627776"));
     }
 }

@@ -147,7 +147,7 @@ impl Plan {
     /// Ciphertexts bootstrapped for one token.
     #[must_use]
     pub fn bootstraps(&self) -> usize {
-        self.layers.iter().map(LayerPlan::bootstraps).sum()
+        self.layers.iter().map(LayerPlan::bootstraps).fold(0, usize::saturating_add)
     }
 
     /// As JSON.
@@ -228,7 +228,9 @@ impl LayerPlan {
     /// Ciphertexts bootstrapped.
     #[must_use]
     pub fn bootstraps(&self) -> usize {
-        self.steps.iter().flat_map(|step| &step.bootstraps).map(|bootstrap| bootstrap.bootstraps).sum()
+        let counts = self.steps.iter().flat_map(|step| &step.bootstraps).map(|bootstrap| bootstrap.bootstraps);
+        // Saturating: the counts may come from a damaged file.
+        counts.fold(0, usize::saturating_add)
     }
 }
 
