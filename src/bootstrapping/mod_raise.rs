@@ -28,7 +28,7 @@ pub struct ModRaise {
     parameters: Arc<Parameters>,
     to_sparse: KeySwitchingKey,
     /// (b, a) with b = −a·s + e + p_1·p_2·s_sparse on all primes of the chain and two special ones.
-    to_dense: Extended,
+    to_dense: (RnsPolynomial<Evaluations>, RnsPolynomial<Evaluations>),
 }
 
 impl ModRaise {
@@ -83,7 +83,7 @@ impl ModRaise {
             }
             Ok(())
         })?;
-        Ok(Self { parameters, to_sparse, to_dense: Extended { c0: b, c1: a } })
+        Ok(Self { parameters, to_sparse, to_dense: (b, a) })
     }
 
     /// log2(QP) and kind of secret of the key towards the ephemeral secret.
@@ -121,7 +121,7 @@ impl ModRaise {
     /// Bytes both keys hold in memory.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let words = self.to_dense.c0.words().len() + self.to_dense.c1.words().len();
+        let words = self.to_dense.0.words().len() + self.to_dense.1.words().len();
         self.to_sparse.bytes() + 8 * words as u64
     }
 
@@ -147,10 +147,9 @@ impl ModRaise {
         let limbs = ring.chain_limbs();
         let raised_1 = RnsPolynomial::<Coefficients>::from_signed(ring, &c1, limbs, SPECIAL_LIMBS)?
             .into_evaluations(ring)?;
-        let product = Extended {
-            c0: self.to_dense.c0.mul(ring, &raised_1)?,
-            c1: self.to_dense.c1.mul(ring, &raised_1)?,
-        };
+        let mut product = Extended::new(ring, limbs, SPECIAL_LIMBS);
+        product.c0.assign_product(ring, &self.to_dense.0, &raised_1)?;
+        product.c1.assign_product(ring, &self.to_dense.1, &raised_1)?;
         let (back_0, back_1) = product.divide(ring)?;
         let raised_0 =
             RnsPolynomial::<Coefficients>::from_signed(ring, &c0, limbs, 0)?.into_evaluations(ring)?;

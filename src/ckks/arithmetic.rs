@@ -123,6 +123,19 @@ impl CkksEvaluator {
     ) -> Result<RnsPolynomial<Evaluations>> {
         let ring = self.parameters.ring();
         let mut result = RnsPolynomial::zero(ring, polynomial.chain_limbs(), polynomial.special_limbs());
+        self.assign_halves(&mut result, polynomial, real, imaginary)?;
+        Ok(result)
+    }
+
+    /// `result` = polynomial · (real + imaginary·X^{N/2}) over the limbs of `result`.
+    pub(super) fn assign_halves(
+        &self,
+        result: &mut RnsPolynomial<Evaluations>,
+        polynomial: &RnsPolynomial<Evaluations>,
+        real: i128,
+        imaginary: i128,
+    ) -> Result<()> {
+        let ring = self.parameters.ring();
         result.fill(ring, |limb, prime, row| {
             let (first, second) = self.halves(limb, prime, real, imaginary)?;
             let middle = row.len() / 2;
@@ -131,8 +144,7 @@ impl CkksEvaluator {
             ring.kernels().multiply_scalar(prime, row_first, from_first, first);
             ring.kernels().multiply_scalar(prime, row_second, from_second, second);
             Ok(())
-        })?;
-        Ok(result)
+        })
     }
 
     pub(super) fn add_complex(&self, a: &Ciphertext, c: Complex64) -> Result<Ciphertext> {
@@ -155,25 +167,29 @@ impl CkksEvaluator {
     }
 
     pub(super) fn mul_complex(&self, a: &Ciphertext, c: Complex64, scale: Scale) -> Result<Ciphertext> {
-        let product = a.scale * scale;
-        if !(scale.0.is_finite() && scale.0 >= 1.0) {
-            let log2_modulus = self.parameters.chain().log2_modulus(a.level)?;
-            return Err(Error::ScaleOutOfRange {
-                operation: "mul_constant",
-                scale,
-                log2_modulus,
-                level: a.level,
-            });
-        }
-        self.check_room("mul_constant", product, a.level)?;
-        let (real, imaginary) =
-            (rounded("mul_constant", c.re, scale)?, rounded("mul_constant", c.im, scale)?);
+        let (real, imaginary) = self.constant(a.scale, c, scale, a.level)?;
         Ok(Ciphertext {
             c0: self.multiply_halves(&a.c0, real, imaginary)?,
             c1: self.multiply_halves(&a.c1, real, imaginary)?,
             level: a.level,
-            scale: product,
+            scale: a.scale * scale,
         })
+    }
+
+    /// The integers that stand for the constant `c` at `scale`, to multiply a value of scale `given` at `level` with.
+    pub(super) fn constant(
+        &self,
+        given: Scale,
+        c: Complex64,
+        scale: Scale,
+        level: Level,
+    ) -> Result<(i128, i128)> {
+        if !(scale.0.is_finite() && scale.0 >= 1.0) {
+            let log2_modulus = self.parameters.chain().log2_modulus(level)?;
+            return Err(Error::ScaleOutOfRange { operation: "mul_constant", scale, log2_modulus, level });
+        }
+        self.check_room("mul_constant", given * scale, level)?;
+        Ok((rounded("mul_constant", c.re, scale)?, rounded("mul_constant", c.im, scale)?))
     }
 
     pub(super) fn mul_by_integer(&self, a: &Ciphertext, k: i64) -> Result<Ciphertext> {
@@ -221,8 +237,9 @@ impl CkksEvaluator {
     pub(super) fn relinearize_tensor(&self, a: &Tensor) -> Result<Ciphertext> {
         let ring = self.parameters.ring();
         let key = self.keys.relinearization(a.level)?;
-        let (u0, u1) =
-            Decomposition::new(ring, &a.d2, key.special_limbs())?.inner_product(ring, key)?.divide(ring)?;
+        let (u0, u1) = Decomposition::new(ring, &a.d2, key.special_limbs())?
+            .inner_product(ring, key)?
+            .divide_in_workspace(ring)?;
         Ok(Ciphertext { c0: a.d0.add(ring, &u0)?, c1: a.d1.add(ring, &u1)?, level: a.level, scale: a.scale })
     }
 

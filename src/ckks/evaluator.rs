@@ -1,5 +1,5 @@
-//! The evaluator's state, and its face towards the contract. The operations themselves are in `arithmetic`, `rotation` and
-//! `linear_transform`.
+//! The evaluator's state, and its face towards the contract. The operations themselves are in `arithmetic`, `composed`,
+//! `rotation` and `linear_transform`.
 
 use std::sync::Arc;
 
@@ -158,6 +158,18 @@ impl Evaluator for CkksEvaluator {
             operation: "bootstrap under levelled parameters".to_owned(),
             remedy: "use a preset with bootstrapping".to_owned(),
         })
+    }
+
+    fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
+        self.multiply_and_rescale(a, b)
+    }
+
+    fn mul_scalar(&self, a: &Ciphertext, c: Complex64) -> Result<Ciphertext> {
+        self.multiply_scalar_and_rescale(a, c)
+    }
+
+    fn lower(&self, a: &Ciphertext, level: Level) -> Result<Ciphertext> {
+        self.lower_to(a, level)
     }
 
     fn ciphertext_to_bytes(&self, a: &Ciphertext) -> Result<Vec<u8>> {

@@ -10,7 +10,9 @@ use rayon::prelude::*;
 
 use super::KeySwitchingKey;
 use crate::contract::{Error, Result};
-use crate::ring::{BaseConversion, Evaluations, Limb, Prime, RingContext, RnsPolynomial, Workspace};
+use crate::ring::{
+    BaseConversion, Evaluations, Limb, Prime, RingContext, RnsPolynomial, Temporary, Workspace,
+};
 
 /// The digits of a polynomial, each extended to all limbs of the level and to the special primes.
 pub(crate) struct Decomposition {
@@ -114,9 +116,9 @@ impl Decomposition {
     }
 
     /// Σ_d digit_d · key_d on all limbs: modulo QP, to be divided by P.
-    pub(crate) fn inner_product(&self, ring: &RingContext, key: &KeySwitchingKey) -> Result<Extended> {
+    pub(crate) fn inner_product(&self, ring: &Arc<RingContext>, key: &KeySwitchingKey) -> Result<Extended> {
         self.check_key(key)?;
-        let mut result = Extended::zero(ring, self.chain_limbs, self.special_limbs);
+        let mut result = Extended::new(ring, self.chain_limbs, self.special_limbs);
         let n = ring.degree();
         let mut rows: Vec<(&mut [u64], &mut [u64])> = Vec::with_capacity(self.limbs.len());
         rows.extend(result.c0.rows_mut(ring).zip(result.c1.rows_mut(ring)));
@@ -128,31 +130,26 @@ impl Decomposition {
     }
 }
 
-/// A pair of polynomials modulo QP, P times the ciphertext it stands for.
-#[derive(Clone, Debug)]
+/// A pair of polynomials modulo QP in workspaces, P times the ciphertext it stands for.
+#[derive(Debug)]
 pub(crate) struct Extended {
-    pub(crate) c0: RnsPolynomial<Evaluations>,
-    pub(crate) c1: RnsPolynomial<Evaluations>,
+    pub(crate) c0: Temporary,
+    pub(crate) c1: Temporary,
 }
 
 impl Extended {
-    /// Zero over the given limbs.
-    pub(crate) fn zero(ring: &RingContext, chain_limbs: usize, special_limbs: usize) -> Self {
+    /// A pair over the given limbs with unspecified contents: every row is to be written.
+    pub(crate) fn new(ring: &Arc<RingContext>, chain_limbs: usize, special_limbs: usize) -> Self {
         Self {
-            c0: RnsPolynomial::zero(ring, chain_limbs, special_limbs),
-            c1: RnsPolynomial::zero(ring, chain_limbs, special_limbs),
+            c0: Temporary::new(ring, chain_limbs, special_limbs),
+            c1: Temporary::new(ring, chain_limbs, special_limbs),
         }
     }
 
     /// self += other.
     pub(crate) fn add_assign(&mut self, ring: &RingContext, other: &Self) -> Result<()> {
-        for (mine, theirs) in [(&mut self.c0, &other.c0), (&mut self.c1, &other.c1)] {
-            mine.fill(ring, |limb, prime, row| {
-                ring.kernels().add_assign(prime, row, theirs.row(ring, limb)?);
-                Ok(())
-            })?;
-        }
-        Ok(())
+        self.c0.add_assign(ring, &other.c0)?;
+        self.c1.add_assign(ring, &other.c1)
     }
 
     /// Both halves divided by P and rounded.
@@ -162,6 +159,15 @@ impl Extended {
     ) -> Result<(RnsPolynomial<Evaluations>, RnsPolynomial<Evaluations>)> {
         let limbs = self.c0.chain_limbs();
         Ok((self.c0.divide_by_dropped_limbs(ring, limbs)?, self.c1.divide_by_dropped_limbs(ring, limbs)?))
+    }
+
+    /// The same into workspaces, for halves that something else is made of.
+    pub(crate) fn divide_in_workspace(&self, ring: &Arc<RingContext>) -> Result<(Temporary, Temporary)> {
+        let limbs = self.c0.chain_limbs();
+        let mut halves = (Temporary::new(ring, limbs, 0), Temporary::new(ring, limbs, 0));
+        self.c0.divide_into(ring, &mut halves.0)?;
+        self.c1.divide_into(ring, &mut halves.1)?;
+        Ok(halves)
     }
 }
 

@@ -17,10 +17,10 @@ use super::client::{coefficients_are_exact, encode_coefficients, fill_evaluation
 use super::evaluation_keys::GaloisKey;
 use super::evaluator::CkksEvaluator;
 use super::key_switching::{Decomposition, Extended, special_product};
-use super::rotation::accumulate_image;
+use super::rotation::{RotatedTerm, accumulate_image};
 use super::{Ciphertext, Plaintext};
 use crate::contract::{Diagonal, Error, GiantStep, LinearTransform, Result, Scale, normalize_step};
-use crate::ring::{Evaluations, Limb, RnsPolynomial};
+use crate::ring::{Evaluations, Limb, RnsPolynomial, Temporary};
 
 /// Lazy diagonals whose coefficients are held at once: at N = 2^16, 512 KB each.
 const DIAGONALS_IN_FLIGHT: usize = 256;
@@ -33,8 +33,8 @@ enum Prepared<'a> {
 
 /// The rotated inputs: rows of every baby step for each limb.
 enum Babies<'a> {
-    /// Rotated ciphertexts, divided by P.
-    Divided(BTreeMap<usize, Ciphertext>),
+    /// Halves rotated by each nonzero step, divided by P.
+    Divided(BTreeMap<usize, (Temporary, Temporary)>),
     /// To be made limb by limb, times P.
     Extended { decomposition: Decomposition, keys: BTreeMap<usize, &'a GaloisKey> },
 }
@@ -43,7 +43,7 @@ enum Babies<'a> {
 #[derive(Default)]
 struct Total {
     extended: Option<Extended>,
-    divided: Vec<(Ciphertext, i64)>,
+    divided: Vec<(Extended, i64)>,
 }
 
 /// A giant step with the number of its transform.
@@ -87,24 +87,18 @@ impl CkksEvaluator {
                     .ok_or_else(|| Error::Internal(format!("no transform number {number}")))?;
                 let step = normalize_step(giant.step, slots);
                 match &babies {
-                    Babies::Divided(_) => {
-                        let Extended { c0, c1 } = sum;
-                        let term = Ciphertext { c0, c1, level: a.level, scale: product_scale };
-                        total.divided.push((term, giant.step));
-                    }
+                    Babies::Divided(_) => total.divided.push((sum, giant.step)),
                     Babies::Extended { .. } if step == 0 => match &mut total.extended {
                         None => total.extended = Some(sum),
                         Some(total) => total.add_assign(ring, &sum)?,
                     },
                     Babies::Extended { .. } => {
                         let key = self.keys.rotation(step, a.level)?;
-                        let divided = sum.c1.divide_by_dropped_limbs(ring, a.c1.chain_limbs())?;
+                        let mut divided = Temporary::new(ring, a.c1.chain_limbs(), 0);
+                        sum.c1.divide_into(ring, &mut divided)?;
                         let mut switched = Decomposition::new(ring, &divided, key.key.special_limbs())?
                             .inner_product(ring, &key.key)?;
-                        switched.c0.fill(ring, |limb, prime, row| {
-                            ring.kernels().add_assign(prime, row, sum.c0.row(ring, limb)?);
-                            Ok(())
-                        })?;
+                        switched.c0.add_assign(ring, &sum.c0)?;
                         accumulate_image(ring, &mut total.extended, &switched, &key.automorphism)?;
                     }
                 }
@@ -118,9 +112,13 @@ impl CkksEvaluator {
                     let (c0, c1) = extended.divide(ring)?;
                     return Ok(Ciphertext { c0, c1, level: a.level, scale: product_scale });
                 }
-                let terms: Vec<(&Ciphertext, i64)> =
-                    total.divided.iter().map(|(term, step)| (term, *step)).collect();
-                self.rotate_and_sum(&terms)
+                let terms: Vec<RotatedTerm<'_>> = total
+                    .divided
+                    .iter()
+                    .map(|(term, step)| RotatedTerm { c0: &term.c0, c1: &term.c1, step: *step })
+                    .collect();
+                let (c0, c1) = self.sum_rotated(a.level, &terms)?;
+                Ok(Ciphertext { c0, c1, level: a.level, scale: product_scale })
             })
             .collect()
     }
@@ -154,8 +152,7 @@ impl CkksEvaluator {
             }
             return Ok(Babies::Extended { decomposition, keys });
         }
-        let signed: Vec<i64> = steps.iter().filter_map(|step| i64::try_from(*step).ok()).collect();
-        Ok(Babies::Divided(steps.into_iter().zip(self.rotate_hoisted(a, &signed)?).collect()))
+        Ok(Babies::Divided(self.rotate_in_workspace(a, &keys)?))
     }
 
     /// Encoded or lazily computed diagonals of some giant steps.
@@ -211,7 +208,7 @@ impl CkksEvaluator {
         };
         let special = limbs.iter().filter(|limb| matches!(limb, Limb::Special(_))).count();
         let mut sums: Vec<Extended> =
-            giants.iter().map(|_| Extended::zero(ring, a.c0.chain_limbs(), special)).collect();
+            giants.iter().map(|_| Extended::new(ring, a.c0.chain_limbs(), special)).collect();
         // Steps used by these giants only: others were needed by earlier or later ones.
         let mut steps: Vec<usize> = giants
             .iter()
@@ -278,9 +275,10 @@ impl CkksEvaluator {
                         .collect(),
                     Babies::Divided(rotated) => steps
                         .iter()
-                        .filter_map(|step| rotated.get(step).map(|ciphertext| (*step, ciphertext)))
-                        .map(|(step, ciphertext)| {
-                            Ok((step, (ciphertext.c0.row(ring, *limb)?, ciphertext.c1.row(ring, *limb)?)))
+                        .map(|step| match rotated.get(step) {
+                            Some((c0, c1)) => Ok((*step, (c0.row(ring, *limb)?, c1.row(ring, *limb)?))),
+                            // Step 0: every other one has a key.
+                            None => Ok((*step, (a.c0.row(ring, *limb)?, a.c1.row(ring, *limb)?))),
                         })
                         .collect::<Result<_>>()?,
                 };

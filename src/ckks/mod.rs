@@ -6,6 +6,7 @@
 mod arithmetic;
 mod ciphertext;
 mod client;
+mod composed;
 pub mod container;
 mod container_stream;
 mod encoder;

@@ -56,7 +56,8 @@ const MAX_PRIMES: usize = 128;
 impl ParametersLiteral {
     /// Number of primes, special ones included.
     fn primes(&self) -> usize {
-        let levels = self.stretches.iter().map(|stretch| stretch.levels.saturating_mul(stretch.primes_per_level));
+        let levels =
+            self.stretches.iter().map(|stretch| stretch.levels.saturating_mul(stretch.primes_per_level));
         levels.fold(self.base_bits.len().saturating_add(self.special_primes), usize::saturating_add)
     }
 }

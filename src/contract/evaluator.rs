@@ -32,6 +32,33 @@ pub struct BootstrapSummary {
     pub bound: f64,
 }
 
+/// How far beyond its bound a value must lie to be reported after decryption: more than any bootstrap errs by.
+const BOUND_TOLERANCE: f64 = 1.0 / 1024.0;
+
+impl BootstrapSummary {
+    /// That `values`, decrypted as they enter or leave a bootstrap, lie within its bound, give or take 1/1024 of it.
+    ///
+    /// No false alarms: a bootstrap of values within the bound errs by far less than the tolerance. What a result shows of
+    /// values beyond it, on the native backend: its modular reduction returns v with an error that grows, never more than
+    /// 0.22·M for the message ratio M (M = 128 and the bound is 1.125), and repeats with period M, in every slot by itself.
+    /// So every |v| from the bound to M/2 − bound shows; a larger one shows unless it lies within the bound of a multiple of
+    /// M, or within 0.6 times the bound of an odd multiple of M/2. Values computed from a refreshed one may rightly exceed
+    /// the bound: they are not to be checked.
+    ///
+    /// # Errors
+    /// [`Error::OutOfInterval`] with the largest magnitude of a real or imaginary part, infinite for NaN.
+    pub fn check(&self, values: &[Complex64]) -> Result<()> {
+        let parts = values.iter().flat_map(|z| [z.re.abs(), z.im.abs()]);
+        // A NaN must not vanish in a maximum.
+        let magnitude =
+            parts.map(|part| if part.is_nan() { f64::INFINITY } else { part }).fold(0.0, f64::max);
+        if magnitude <= self.bound * (1.0 + BOUND_TOLERANCE) {
+            return Ok(());
+        }
+        Err(Error::OutOfInterval { site: "bootstrap".to_owned(), magnitude, bound: self.bound })
+    }
+}
+
 /// Operations on ciphertexts under evaluation keys.
 ///
 /// No operation changes its inputs. Every result states level and scale; every error names the operation, the levels
@@ -181,9 +208,13 @@ pub trait Evaluator: Send + Sync {
 
     /// Refreshes `a` (at its level's canonical scale) to `request.level` and its canonical scale.
     ///
+    /// Slots are complex: real and imaginary part are refreshed both, each within the bound. Real values alone cost the same,
+    /// so two real vectors are best refreshed as one complex one (x + i·y), for the price of one bootstrap and the
+    /// conjugation that takes them apart again.
+    ///
     /// # Errors
     /// [`Error::Unsupported`], [`Error::EvaluationKey`], [`Error::LevelTooLow`], [`Error::ScaleMismatch`]; on `clear`
-    /// also [`Error::OutOfInterval`].
+    /// also [`Error::OutOfInterval`]. Elsewhere values are hidden: [`super::Client::decrypt_bootstrapped`] reports them.
     fn bootstrap(&self, a: &Self::Ciphertext, request: BootstrapRequest) -> Result<Self::Ciphertext>;
 
     /// Serializes a ciphertext into the versioned container of the backend.
@@ -246,24 +277,10 @@ pub trait Evaluator: Send + Sync {
     /// [`Error::LevelTooLow`] when the value is already below; [`Error::ScaleMismatch`] when it is at `level` with another
     /// scale, or at a scale so large (a product that was not rescaled) that the constant would lose precision.
     fn lower(&self, a: &Self::Ciphertext, level: Level) -> Result<Self::Ciphertext> {
-        let wanted = self.chain().canonical_scale(level)?;
-        if a.level() < level {
-            return Err(Error::LevelTooLow { operation: "lower", level: a.level(), wanted: level });
-        }
-        if a.level() == level {
-            if a.scale().agrees_with(wanted) {
-                return Ok(a.clone());
-            }
-            return Err(Error::ScaleMismatch { operation: "lower", left: a.scale(), right: wanted });
-        }
-        let above = Level(level.0 + 1);
-        let dropped = self.drop_level(a, above)?;
-        let factor = Scale(wanted.0 * self.chain().rescale_modulus(above)? / a.scale().0);
-        // The factor is rounded to an integer: below 2^24 (a product that was not rescaled) that would cost precision.
-        if factor.log2() < 24.0 {
-            let right = self.chain().canonical_scale(a.level())?;
-            return Err(Error::ScaleMismatch { operation: "lower", left: a.scale(), right });
-        }
+        let Some(factor) = self.chain().lowering_factor(a.level(), a.scale(), level)? else {
+            return Ok(a.clone());
+        };
+        let dropped = self.drop_level(a, Level(level.0 + 1))?;
         self.rescale(&self.mul_constant(&dropped, Complex64::new(1.0, 0.0), factor)?)
     }
 

@@ -148,6 +148,32 @@ impl LevelChain {
         })
     }
 
+    /// How [`super::Evaluator::lower`] brings a value at `level` and `scale` down to `target`: `None` when it stands there
+    /// already, otherwise the scale of the constant 1 it is multiplied by one level above `target`.
+    ///
+    /// # Errors
+    /// [`Error::LevelTooLow`] for a target above the value; [`Error::ScaleMismatch`] when it stands at `target` with another
+    /// scale, or at a scale so large (a product that was not rescaled) that the constant would lose precision.
+    pub fn lowering_factor(&self, level: Level, scale: Scale, target: Level) -> Result<Option<Scale>> {
+        let wanted = self.canonical_scale(target)?;
+        if level < target {
+            return Err(Error::LevelTooLow { operation: "lower", level, wanted: target });
+        }
+        if level == target {
+            if scale.agrees_with(wanted) {
+                return Ok(None);
+            }
+            return Err(Error::ScaleMismatch { operation: "lower", left: scale, right: wanted });
+        }
+        let factor = Scale(wanted.0 * self.rescale_modulus(Level(target.0 + 1))? / scale.0);
+        // The factor is rounded to an integer: below 2^24 (a product that was not rescaled) that would cost precision.
+        if factor.log2() < 24.0 {
+            let right = self.canonical_scale(level)?;
+            return Err(Error::ScaleMismatch { operation: "lower", left: scale, right });
+        }
+        Ok(Some(factor))
+    }
+
     /// Δ_ℓ, the scale at which values stand at `level`.
     ///
     /// # Errors

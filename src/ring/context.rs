@@ -136,6 +136,11 @@ impl RingContext {
     /// A zeroed or stale row buffer of `words` words from the pool of workspaces; it returns there when dropped.
     #[must_use]
     pub fn workspace(self: &Arc<Self>, words: usize) -> Workspace {
+        Workspace { buffer: self.take_buffer(words), context: Arc::clone(self) }
+    }
+
+    /// A buffer of `words` words with unspecified contents, from the pool when one there is large enough.
+    pub(super) fn take_buffer(&self, words: usize) -> Vec<u64> {
         let mut pool = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
         // The smallest buffer that fits, so that large ones stay for those who need them.
         let best = pool
@@ -147,7 +152,12 @@ impl RingContext {
         let mut buffer = best.map(|index| pool.swap_remove(index)).unwrap_or_default();
         drop(pool);
         buffer.resize(words, 0);
-        Workspace { buffer, context: Arc::clone(self) }
+        buffer
+    }
+
+    /// Puts a buffer into the pool.
+    pub(super) fn return_buffer(&self, buffer: Vec<u64>) {
+        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 
     /// Bytes held by idle workspaces.
@@ -208,7 +218,6 @@ impl std::ops::DerefMut for Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.buffer);
-        self.context.workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        self.context.return_buffer(std::mem::take(&mut self.buffer));
     }
 }

@@ -11,6 +11,7 @@ mod ntt;
 mod polynomial;
 mod prime;
 mod sampling;
+mod temporary;
 
 pub use automorphism::{Automorphism, conjugation_element, rotation_element};
 pub use base_conversion::BaseConversion;
@@ -19,3 +20,4 @@ pub use ntt::NttPlan;
 pub use polynomial::{Coefficients, Domain, Evaluations, RnsPolynomial};
 pub use prime::{MAX_PRIME_BITS, Prime, primes_near};
 pub use sampling::{Randomness, Seed, sample_error, sample_sparse_ternary, sample_ternary, uniform_limb};
+pub use temporary::Temporary;

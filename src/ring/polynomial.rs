@@ -1,6 +1,7 @@
 //! RNS polynomials with their domain in the type.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -71,6 +72,16 @@ impl<D: Domain> RnsPolynomial<D> {
             }
         }
         Ok(polynomial)
+    }
+
+    /// A polynomial on a buffer of the right number of words.
+    pub(super) fn from_buffer(data: Vec<u64>, chain_limbs: usize, special_limbs: usize) -> Self {
+        Self { data, chain_limbs, special_limbs, domain: PhantomData }
+    }
+
+    /// Takes the buffer away; the polynomial must not be used after.
+    pub(super) fn take_buffer(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.data)
     }
 
     /// All words, limb-major.
@@ -167,6 +178,17 @@ impl<D: Domain> RnsPolynomial<D> {
         self.combine(ring, other, |prime, out, a, b| ring.kernels().add(prime, out, a, b))
     }
 
+    /// self += other over the limbs of self; `other` may have more.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when `other` lacks a limb of self.
+    pub fn add_assign(&mut self, ring: &RingContext, other: &Self) -> Result<()> {
+        self.fill(ring, |limb, prime, row| {
+            ring.kernels().add_assign(prime, row, other.row(ring, limb)?);
+            Ok(())
+        })
+    }
+
     /// self − other, limbs equal.
     ///
     /// # Errors
@@ -213,6 +235,17 @@ impl RnsPolynomial<Evaluations> {
         self.combine(ring, other, |prime, out, a, b| ring.kernels().multiply(prime, out, a, b))
     }
 
+    /// self = a · b over the limbs of self; a and b may have more limbs.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when a or b lack a limb of self.
+    pub fn assign_product(&mut self, ring: &RingContext, a: &Self, b: &Self) -> Result<()> {
+        self.fill(ring, |limb, prime, row| {
+            ring.kernels().multiply(prime, row, a.row(ring, limb)?, b.row(ring, limb)?);
+            Ok(())
+        })
+    }
+
     /// self += a · b over the limbs of self; a and b may have more limbs.
     ///
     /// # Errors
@@ -230,11 +263,42 @@ impl RnsPolynomial<Evaluations> {
     /// [`Error::Internal`] never in practice: limbs exist by construction.
     pub fn automorphism(&self, ring: &RingContext, automorphism: &Automorphism) -> Result<Self> {
         let mut result = Self::zero(ring, self.chain_limbs, self.special_limbs);
-        result.fill(ring, |limb, _, row| {
-            automorphism.apply(row, self.row(ring, limb)?);
-            Ok(())
-        })?;
+        result.assign_automorphism(ring, self, automorphism)?;
         Ok(result)
+    }
+
+    /// self = the image of `other` under an automorphism, over the limbs of self.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when `other` lacks a limb of self.
+    pub fn assign_automorphism(
+        &mut self,
+        ring: &RingContext,
+        other: &Self,
+        automorphism: &Automorphism,
+    ) -> Result<()> {
+        self.fill(ring, |limb, _, row| {
+            automorphism.apply(row, other.row(ring, limb)?);
+            Ok(())
+        })
+    }
+
+    /// self += the image of `other` under an automorphism, over the limbs of self.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when `other` lacks a limb of self.
+    pub fn add_automorphism(
+        &mut self,
+        ring: &Arc<RingContext>,
+        other: &Self,
+        automorphism: &Automorphism,
+    ) -> Result<()> {
+        self.fill(ring, |limb, prime, row| {
+            let mut image = ring.workspace(row.len());
+            automorphism.apply(&mut image, other.row(ring, limb)?);
+            ring.kernels().add_assign(prime, row, &image);
+            Ok(())
+        })
     }
 
     /// To coefficients, in place.
@@ -256,12 +320,22 @@ impl RnsPolynomial<Evaluations> {
     ///
     /// # Errors
     /// [`Error::Internal`] when there are fewer limbs than should stay.
-    pub fn divide_by_dropped_limbs(
-        &self,
-        ring: &std::sync::Arc<RingContext>,
-        chain_limbs: usize,
-    ) -> Result<Self> {
+    pub fn divide_by_dropped_limbs(&self, ring: &Arc<RingContext>, chain_limbs: usize) -> Result<Self> {
         if chain_limbs > self.chain_limbs {
+            return Err(Error::Internal(format!("{} limbs cannot become {chain_limbs}", self.chain_limbs)));
+        }
+        let mut result = Self::zero(ring, chain_limbs, 0);
+        self.divide_into(ring, &mut result)?;
+        Ok(result)
+    }
+
+    /// The same into `result`, whose limbs are those that stay; what it held before does not matter.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when `result` has special limbs or more of the chain than self.
+    pub fn divide_into(&self, ring: &Arc<RingContext>, result: &mut Self) -> Result<()> {
+        let chain_limbs = result.chain_limbs;
+        if result.special_limbs > 0 || chain_limbs > self.chain_limbs {
             return Err(Error::Internal(format!("{} limbs cannot become {chain_limbs}", self.chain_limbs)));
         }
         let dropped: Vec<Limb> = (chain_limbs..self.chain_limbs)
@@ -280,7 +354,10 @@ impl RnsPolynomial<Evaluations> {
         let primes =
             |limbs: &[Limb]| limbs.iter().map(|limb| ring.prime(*limb)).collect::<Result<Vec<&Prime>>>();
         let conversion = BaseConversion::new(primes(&dropped)?, primes(&kept)?);
-        let mut result = Self::zero(ring, chain_limbs, 0);
+        if dropped.is_empty() {
+            // Nothing is converted: what is subtracted below is zero.
+            result.data.fill(0);
+        }
         let rows: Vec<&[u64]> = sources.rows().collect();
         conversion.convert(ring.kernels(), &rows, result.rows_mut(ring).collect())?;
         let dropped_primes = primes(&dropped)?;
@@ -303,8 +380,7 @@ impl RnsPolynomial<Evaluations> {
                     prime.inv(product),
                 );
                 Ok(())
-            })?;
-        Ok(result)
+            })
     }
 }
 

@@ -88,6 +88,9 @@ impl Evaluator for NativeEvaluator {
             -> Result<Ciphertext>;
         linear_transforms(a: &Ciphertext, transforms: &[LinearTransform<'_, Plaintext>], scale: Scale)
             -> Result<Vec<Ciphertext>>;
+        mul(a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext>;
+        mul_scalar(a: &Ciphertext, c: Complex64) -> Result<Ciphertext>;
+        lower(a: &Ciphertext, level: Level) -> Result<Ciphertext>;
         ciphertext_to_bytes(a: &Ciphertext) -> Result<Vec<u8>>;
         ciphertext_from_bytes(bytes: &[u8]) -> Result<Ciphertext>;
     }
