@@ -3,6 +3,12 @@
 //! SlotsToCoeffs → ModRaise → CoeffsToSlots → EvalMod, see [`super::BootstrapParameters`] for why in this order. A bootstrap
 //! to a lower level costs the same as one to the highest: the primes of EvalMod stand above those of the application, so
 //! ModRaise always raises to all of them; the result is lowered at the end.
+//!
+//! Slots are complex, and there is no cheaper bootstrap for real ones: a complex slot carries two real values for the price of
+//! one bootstrap. CoeffsToSlots gives their parts as two ciphertexts, and EvalMod reduces both. A bootstrap of real slots
+//! alone could leave out the second reduction, some two fifths of the time; the decoder pairs its values instead (up + i·gate,
+//! numerator + i·denominator), which saves a whole bootstrap. Fewer slots (any power of two that the values repeat with) shorten
+//! both transforms, not EvalMod.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;

@@ -6,7 +6,7 @@
 
 use super::{BootstrapParameters, EvalMod};
 use crate::circuits::{DftDirection, EncodedDft, HomomorphicDft};
-use crate::contract::{Complex64, Evaluator, KeyRequest, Level, Result, Scale};
+use crate::contract::{Evaluator, KeyRequest, Level, Result, Scale};
 
 /// Everything a bootstrap of one slot count needs, in the clear.
 #[derive(Clone, Debug)]
@@ -176,19 +176,13 @@ impl BootstrapCircuit {
             .take_while(|step| *step < total_slots)
             .collect()
     }
-
-    /// Values that must stay within the parameters' bound, found after decryption: the largest real or imaginary part.
-    #[must_use]
-    pub fn magnitude(values: &[Complex64]) -> f64 {
-        values.iter().map(|z| z.re.abs().max(z.im.abs())).fold(0.0, f64::max)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::backend::clear::{ClearCiphertext, ClearClient, ClearParameters};
-    use crate::contract::{CiphertextInfo, Client, CountingEvaluator, LevelChain};
+    use crate::contract::{CiphertextInfo, Client, Complex64, CountingEvaluator, LevelChain};
 
     /// The chain of the native backend under these parameters.
     fn clear_chain(parameters: &BootstrapParameters) -> LevelChain {

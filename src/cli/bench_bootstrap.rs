@@ -271,7 +271,7 @@ impl BenchBootstrap {
             let start = Instant::now();
             let result = setup.evaluator.bootstrap(&ciphertext, request)?;
             seconds.push(start.elapsed().as_secs_f64());
-            errors.extend(error_bits(&setup.client.decrypt(&result)?, &wanted));
+            errors.extend(error_bits(&setup.client.decrypt_bootstrapped(&result, setup.summary)?, &wanted));
         }
         seconds.sort_by(f64::total_cmp);
         let min_s = seconds.first().copied().unwrap_or(0.0);
@@ -303,7 +303,7 @@ impl BenchBootstrap {
         let mut rows = Vec::new();
         for bootstraps in 1..=self.chain {
             ciphertext = setup.evaluator.bootstrap(&ciphertext, request)?;
-            let found = setup.client.decrypt(&ciphertext)?;
+            let found = setup.client.decrypt_bootstrapped(&ciphertext, setup.summary)?;
             let (precision_min_bits, precision_mean_bits) = summarize(&error_bits(&found, &wanted));
             let squares: f64 = found.iter().zip(&wanted).map(|(x, y)| (x - y).norm_sqr()).sum();
             let rms_error = (squares / (2 * wanted.len()) as f64).sqrt();

@@ -1,6 +1,6 @@
 //! The side that holds the secret key.
 
-use super::{Complex64, Evaluator, KeyRequest, Level, Result};
+use super::{BootstrapSummary, Complex64, Evaluator, KeyRequest, Level, Result};
 
 /// Holds the secret key: encrypts, decrypts, and generates the evaluation keys for an [`Evaluator`], which never sees
 /// the secret.
@@ -27,6 +27,20 @@ pub trait Client: Send + Sync {
     /// # Errors
     /// [`crate::Error::ParameterMismatch`] for a ciphertext of another context.
     fn decrypt(&self, ciphertext: &<Self::Evaluator as Evaluator>::Ciphertext) -> Result<Vec<Complex64>>;
+
+    /// Decrypts the result of a bootstrap and reports values that were beyond its bound as such, not as noise.
+    ///
+    /// # Errors
+    /// Those of [`Self::decrypt`] and [`BootstrapSummary::check`], where stands what it can and what it cannot see.
+    fn decrypt_bootstrapped(
+        &self,
+        ciphertext: &<Self::Evaluator as Evaluator>::Ciphertext,
+        bootstrap: BootstrapSummary,
+    ) -> Result<Vec<Complex64>> {
+        let values = self.decrypt(ciphertext)?;
+        bootstrap.check(&values)?;
+        Ok(values)
+    }
 
     /// Generates the evaluation keys of `request` and the evaluator that holds them.
     ///

@@ -1,6 +1,6 @@
 //! The client of a generation: secret key, embedding, output head, sampling.
 
-use crate::contract::{Client, Complex64, Evaluator, KeyRequest, Result};
+use crate::contract::{Client, Complex64, Error, Evaluator, KeyRequest, Result};
 use ndarray::Array2;
 
 use super::hidden_codec::HiddenCodec;
@@ -8,6 +8,22 @@ use super::reference::ReferenceModel;
 
 /// Ciphertext of a client's scheme.
 pub type CiphertextOf<K> = <<K as Client>::Evaluator as Evaluator>::Ciphertext;
+
+/// Largest root mean square of a hidden state after its norm, which is 1 up to the error of the approximated 1/√x.
+const LARGEST_RMS: f64 = 1.25;
+
+/// That a hidden state left its norm with a root mean square of about 1. Its lower side is not checked: ε makes small states
+/// smaller.
+fn check_normalized(hidden: &[f64]) -> Result<()> {
+    let squares: f64 = hidden.iter().map(|x| x * x).sum();
+    let magnitude = (squares / hidden.len().max(1) as f64).sqrt();
+    if magnitude <= LARGEST_RMS {
+        return Ok(());
+    }
+    let magnitude = if magnitude.is_nan() { f64::INFINITY } else { magnitude };
+    let site = "decrypted hidden state: root mean square after the final norm".to_owned();
+    Err(Error::OutOfInterval { site, magnitude, bound: LARGEST_RMS })
+}
 
 /// Holds the secret key; turns tokens into ciphertexts and returned ciphertexts into logits. Embedding and output head are
 /// public parts of the model; they run here in the clear, so nothing decrypted ever leaves.
@@ -43,13 +59,16 @@ impl<'m, K: Client> GenerationClient<'m, K> {
     /// Logits out of the hidden state the server returned.
     ///
     /// # Errors
-    /// Those of [`Client::decrypt`].
+    /// Those of [`Client::decrypt`]; [`crate::Error::OutOfInterval`] when the root mean square of a state that was normalized
+    /// is not near 1: the final norm's argument, or something before it, left the interval of its approximation. Values that
+    /// left an interval and still gave a state of the right length are not seen here (`--verify` sees them).
     pub fn logits(&self, hidden: &CiphertextOf<K>) -> Result<Vec<f32>> {
         let hidden = self.codec.unpack(&self.keys.decrypt(hidden)?)?;
+        check_normalized(&hidden)?;
         let gamma = self.model.final_norm();
         let row: Vec<f32> = hidden.iter().zip(gamma).map(|(x, gamma)| *x as f32 * gamma).collect();
         let row = Array2::from_shape_vec((1, row.len()), row)
-            .map_err(|source| crate::Error::Internal(format!("hidden state: {source}")))?;
+            .map_err(|source| Error::Internal(format!("hidden state: {source}")))?;
         Ok(self.model.logits(&row).row(0).to_vec())
     }
 
@@ -59,5 +78,22 @@ impl<'m, K: Client> GenerationClient<'m, K> {
     /// Those of [`Client::decrypt`].
     pub fn slots(&self, ciphertext: &CiphertextOf<K>) -> Result<Vec<Complex64>> {
         self.keys.decrypt(ciphertext)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_that_did_not_come_out_of_a_norm_are_reported_as_out_of_range() {
+        check_normalized(&[1.0, -1.0, 1.01, 0.99]).unwrap();
+        check_normalized(&[0.0; 4]).unwrap();
+        for (state, wanted) in [([3.0, 0.0, 0.0, 0.0], 1.5), ([f64::NAN, 0.0, 0.0, 0.0], f64::INFINITY)] {
+            match check_normalized(&state) {
+                Err(Error::OutOfInterval { magnitude, .. }) => assert_eq!(magnitude, wanted),
+                other => panic!("{state:?}: {other:?}"),
+            }
+        }
     }
 }

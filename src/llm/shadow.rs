@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::backend::clear::{ClearClient, ClearEvaluator};
-use crate::contract::{Client, Complex64, Error, Result};
+use crate::contract::{BootstrapSummary, Client, Complex64, Error, Result};
 
 use super::client::{CiphertextOf, GenerationClient};
 use super::decoder::Progress;
@@ -39,17 +39,21 @@ pub struct Shadow<'m> {
     expected: VecDeque<(Progress, Vec<Complex64>)>,
     /// Slots that entered the bootstrap under way.
     entered: Vec<Complex64>,
+    /// What the bootstraps of the encrypted run were made for.
+    bootstrap: Option<BootstrapSummary>,
     drift: f64,
     stages: Vec<StagePrecision>,
 }
 
 impl<'m> Shadow<'m> {
-    /// Simulator at the position of the encrypted run.
+    /// Simulator at the position of the encrypted run, whose bootstraps are those of `bootstrap`.
     pub fn new(
         client: GenerationClient<'m, ClearClient>,
         server: GenerationServer<'m, ClearEvaluator>,
+        bootstrap: Option<BootstrapSummary>,
     ) -> Self {
         Self {
+            bootstrap,
             client,
             server,
             pending: VecDeque::new(),
@@ -69,7 +73,8 @@ impl<'m> Shadow<'m> {
     /// Compares one stage of the encrypted run.
     ///
     /// # Errors
-    /// Those of decryption and of the simulator; [`Error::Internal`] when the two runs do not walk the same way.
+    /// Those of decryption and of the simulator; [`Error::OutOfInterval`] for values beyond the bound of the bootstrap they
+    /// entered; [`Error::Internal`] when the two runs do not walk the same way.
     pub fn compare<K: Client>(
         &mut self,
         client: &GenerationClient<'_, K>,
@@ -87,6 +92,9 @@ impl<'m> Shadow<'m> {
                 drift: self.drift,
             });
             return Ok(());
+        }
+        if let Some(bootstrap) = self.bootstrap {
+            bootstrap.check(&slots).map_err(|error| at(progress, error))?;
         }
         if self.expected.is_empty() {
             self.run_next()?;
@@ -124,6 +132,17 @@ impl<'m> Shadow<'m> {
     /// Every bootstrap so far, in order.
     pub fn stages(&self) -> &[StagePrecision] {
         &self.stages
+    }
+}
+
+/// `error` with the place where it happened.
+fn at(progress: Progress, error: Error) -> Error {
+    match error {
+        Error::OutOfInterval { magnitude, bound, .. } => {
+            let site = format!("layer {} {}", progress.layer, progress.stage);
+            Error::OutOfInterval { site, magnitude, bound }
+        }
+        other => other,
     }
 }
 

@@ -61,6 +61,45 @@ fn full_sparse_and_two_iteration_bootstraps_keep_their_precision() {
     assert!(low >= 18.5, "second bootstrap in a chain: worst {low:.1} bits");
 }
 
+/// Values beyond the bound in a few slots, among values within it.
+#[test]
+fn values_beyond_the_bound_are_reported_as_such_after_decryption() {
+    let parameters = BootstrapParameters::test(9, 1);
+    let client = NativeClient::with_bootstrapping(parameters.clone(), Some(11)).unwrap();
+    let total = client.slots();
+    let mut request = KeyRequest::new();
+    request.bootstrapping(total);
+    let evaluator = client.evaluator(&request).unwrap();
+    let summary = evaluator.bootstrapping().unwrap();
+    let request = BootstrapRequest { level: summary.output_level, slots: total, iterations: 1 };
+    let ratio = f64::from(parameters.log2_message_ratio).exp2();
+    let refresh = |large: f64| {
+        let mut input = values(total, total);
+        input[3] = Complex64::new(large, 0.0);
+        input[total - 1] = Complex64::new(0.5, -large);
+        let input = client.encrypt(&input, summary.minimum_input_level).unwrap();
+        evaluator.bootstrap(&input, request).unwrap()
+    };
+    // At the bound itself: no alarm, and the values are right.
+    let found = client.decrypt_bootstrapped(&refresh(summary.bound), summary).unwrap();
+    assert!((found[3].re - summary.bound).abs() < 2f64.powi(-15), "{} at the bound", found[3]);
+    for factor in [1.5, 2.0, 4.0, 16.0, 0.4 * ratio, 3.1 * ratio] {
+        let large = factor * summary.bound;
+        match client.decrypt_bootstrapped(&refresh(large), summary) {
+            Err(Error::OutOfInterval { magnitude, bound, .. }) => {
+                println!("{large:8.3} entered a bootstrap bounded by {bound}: reported as {magnitude:.3}");
+                assert!(magnitude > bound && magnitude < 0.25 * ratio, "{large}: reported as {magnitude}");
+                // Up to a few times the bound it comes out nearly as it went in.
+                assert!(factor > 4.0 || (magnitude - large).abs() < 0.01, "{large}: reported as {magnitude}");
+            }
+            Err(other) => panic!("{large}: unexpected kind of error: {other}"),
+            Ok(_) => panic!("{large} times the bound was not noticed"),
+        }
+    }
+    // What cannot be seen, as documented: a multiple of the message ratio added to a value within the bound.
+    assert!(client.decrypt_bootstrapped(&refresh(ratio + 0.25), summary).is_ok());
+}
+
 #[test]
 fn bootstraps_that_cannot_be_done_name_the_remedy() {
     let parameters = BootstrapParameters::test(9, 1);
