@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use cachemir::backend::native::NativeClient;
+use cachemir::backend::native::{BELOW_THE_BASE, NativeClient};
 use cachemir::ckks::{
     Ciphertext, CkksEvaluator, EvaluationKeys, Parameters, ParametersLiteral, Security, Stretch,
 };
@@ -177,7 +177,7 @@ impl BenchOps {
             name: "bare-ring",
             log2_n,
             base_bits: vec![49.9],
-            stretches: vec![Stretch { levels: limbs - 1, log2_scale: 49.9, primes_per_level: 1 }],
+            stretches: vec![Stretch { levels: limbs - 1, log2_scale: BELOW_THE_BASE, primes_per_level: 1 }],
             special_primes: limbs.div_ceil(digits),
             special_bits: 49.9,
             security: Security::InsecureForTests,

@@ -9,7 +9,7 @@ mod presets;
 pub use client::NativeClient;
 pub use evaluator::NativeEvaluator;
 pub use noise::{encryption_deviation, key_switch_deviation, noise_model, rescale_deviation};
-pub use presets::{n16_levelled, test_levelled};
+pub use presets::{BELOW_THE_BASE, n16_levelled, test_levelled};
 
 #[cfg(test)]
 mod bootstrap_tests;
