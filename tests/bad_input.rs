@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use cachemir::Error;
-use cachemir::backend::native::{NativeClient, NativeEvaluator, test_levelled};
+use cachemir::backend::native::{NativeClient, NativeEvaluator, n16_levelled, test_levelled};
 use cachemir::ckks::container::{Fingerprint, Kind, write_container};
 use cachemir::ckks::{Parameters, ParametersLiteral, Security, Stretch};
 use cachemir::contract::{
@@ -174,6 +174,48 @@ fn the_command_line_refuses_with_a_remedy() {
     assert_program_refuses(&["bench", "ops", "--preset", "test", "--levels", "77"], &["level 77"]);
     assert_program_refuses(&["bench", "ops", "--preset", "test", "--rounds", "0"], &["--rounds"]);
     assert_program_refuses(&["bench", "ops", "--preset", "test", "--threads", "0"], &["--threads"]);
+}
+
+#[test]
+fn operations_are_timed_down_to_level_one() {
+    let arguments = "bench ops --log2-n 9 --limbs 3 --digits 2 --levels all --rounds 1 --threads 1";
+    let output = Command::new(env!("CARGO_BIN_EXE_cachemir")).args(arguments.split(' ')).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // The scale of the preset for N = 2^16, whose square must leave room at level 1 too.
+    let literal = ParametersLiteral { log2_n: 9, security: Security::InsecureForTests, ..n16_levelled() };
+    let chain = Parameters::new(literal).unwrap().chain().clone();
+    for level in 1..=chain.max_level().0 {
+        let (scale, modulus) =
+            (chain.canonical_scale(Level(level)).unwrap(), chain.log2_modulus(Level(level)).unwrap());
+        assert!(2.0 * scale.log2() < modulus, "level {level}: scale {scale}, modulus 2^{modulus:.2}");
+    }
+}
+
+#[test]
+fn verification_fails_loudly_and_a_damaged_checkpoint_before_any_key_is_made() {
+    let generate = ["generate", "--preset", "test", "--max-new-tokens", "1", "--prompt", "O"];
+    let with = |more: &[&'static str]| [&generate[..], more].concat();
+    let output = Command::new(env!("CARGO_BIN_EXE_cachemir"))
+        .args(with(&["--backend", "clear", "--verify"]))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Bootstraps wrong by 2^-11 make logits that are wrong by more than is allowed.
+    assert_program_refuses(
+        &with(&["--backend", "clear", "--verify", "--noise-bits", "11"]),
+        &["verification failed", "logit error", "0.05"],
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().to_str().unwrap();
+    let native = [&generate[..], &["--backend", "native", "--checkpoint", directory]].concat();
+    std::fs::write(folder.path().join("generation.checkpoint"), b"CMGEN001").unwrap();
+    assert_program_refuses(&native, &["secret.key", "put the key back"]);
+    assert!(!folder.path().join("secret.key").exists(), "no new key beside a checkpoint");
+    std::fs::write(folder.path().join("secret.key"), b"not a key").unwrap();
+    assert_program_refuses(&native, &["secret.key", "container"]);
+    std::fs::remove_file(folder.path().join("secret.key")).unwrap();
+    let clear = [&generate[..], &["--backend", "clear", "--checkpoint", directory]].concat();
+    assert_program_refuses(&clear, &["checkpoint", "8 bytes"]);
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! Two tokens of the tiny model on real ciphertexts, in the small ring that claims no security: bootstraps, encrypted KV
-//! cache and all, against the exact f32 model.
+//! cache and all, against the exact f32 model; and the second again from a checkpoint after the first, with everything else
+//! dropped and new evaluation keys.
 
-#![allow(clippy::unwrap_used, reason = "tests state what must hold; a failure to get there is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests state what must hold; a failure to get there is a failure"
+)]
 
 use std::path::Path;
 
@@ -11,6 +16,9 @@ use cachemir::contract::{BootstrapSummary, Client, Level};
 use cachemir::llm::block_functions::ExactFunctions;
 use cachemir::llm::calibrate::calibrate;
 use cachemir::llm::calibration::CalibrationTargets;
+use cachemir::llm::checkpoint::{
+    CHECKPOINT_FILE, CheckpointHeader, key_fingerprint, plan_digest, read_checkpoint, write_checkpoint,
+};
 use cachemir::llm::client::GenerationClient;
 use cachemir::llm::decoder::Decoder;
 use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
@@ -28,7 +36,7 @@ const TOKENS: usize = 2;
 const LOGIT_ERROR: f32 = 0.05;
 
 #[test]
-fn free_running_tokens_under_encryption_are_those_of_the_exact_model() {
+fn free_running_tokens_under_encryption_are_those_of_the_exact_model_also_after_an_interruption() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny-shakespeare-llama");
     let prepared = PreparedModel::read(&directory).unwrap();
     let config = prepared.model.config();
@@ -45,7 +53,8 @@ fn free_running_tokens_under_encryption_are_those_of_the_exact_model() {
         bound: 1.0,
     };
     let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), bootstrap).unwrap();
-    let client = NativeClient::with_bootstrapping(parameters, Some(7)).unwrap();
+    let client = NativeClient::with_bootstrapping(parameters.clone(), Some(7)).unwrap();
+    let secret = client.secret_to_bytes().unwrap();
     let prompt = prepared.frame.message(&prepared.tokenizer, "O").unwrap();
     let prefix = prepared.frame.prefix.clone();
     let context = prefix.len() + prompt.len() + TOKENS;
@@ -54,7 +63,7 @@ fn free_running_tokens_under_encryption_are_those_of_the_exact_model() {
         Decoder::new(&Weights::open(&directory, config).unwrap(), plan, client.slots(), context).unwrap();
     let keys = plan_keys(&decoder, client.ckks().parameters().chain(), bootstrap).unwrap();
 
-    let client = GenerationClient::new(client, codec, &prepared.model);
+    let client = GenerationClient::new(client, codec.clone(), &prepared.model);
     let evaluator = client.evaluation_keys(&keys.request).unwrap();
     let mut state = decoder.new_state();
     decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache).unwrap();
@@ -66,7 +75,16 @@ fn free_running_tokens_under_encryption_are_those_of_the_exact_model() {
         sampling: Sampling::greedy(),
         eos: config.eos_token_ids.clone(),
     };
-    let mut session = Session::new(client, server, request, Vec::new()).unwrap();
+    let mut session = Session::new(client, server, request.clone(), Vec::new()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut header = CheckpointHeader {
+        scheme: "native".to_owned(),
+        key: key_fingerprint(&secret),
+        plan: plan_digest(&decoder).unwrap(),
+        context,
+        request: request.clone(),
+        generated: Vec::new(),
+    };
 
     let (mut pending, mut cache) = (prompt, prepared.prefix_cache.clone());
     while let Some(step) = session.next_token(&mut |_, _, _| {}).unwrap() {
@@ -83,6 +101,40 @@ fn free_running_tokens_under_encryption_are_those_of_the_exact_model() {
             assert_eq!(step.token, Sampling::greedy().pick(&exact, 0).unwrap(), "gap {gap}");
         }
         pending = vec![step.token];
+        if header.generated.is_empty() {
+            header.generated = session.generated().to_vec();
+            let server = session.server();
+            write_checkpoint(folder.path(), server.evaluator(), &header, server.state()).unwrap();
+        }
     }
     assert_eq!(session.generated().len(), TOKENS);
+    let uninterrupted = session.generated().to_vec();
+    drop(session);
+
+    // A checkpoint that was cut off, a key that was, and the key of another are told before any key is made.
+    let path = folder.path().join(CHECKPOINT_FILE);
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    assert!(read_checkpoint(folder.path()).unwrap_err().to_string().contains("checksum"));
+    std::fs::write(&path, &whole).unwrap();
+    let (saved, caches) = read_checkpoint(folder.path()).unwrap().unwrap();
+    let foreign = NativeClient::with_bootstrapping(parameters.clone(), Some(8)).unwrap();
+    let key = key_fingerprint(&foreign.secret_to_bytes().unwrap());
+    let error = saved.require(&CheckpointHeader { key, ..header.clone() }).unwrap_err().to_string();
+    assert!(error.contains("secret key"), "{error}");
+    assert!(NativeClient::with_stored_secret(parameters.clone(), &secret[..secret.len() - 1]).is_err());
+
+    // What is left of the first run is the checkpoint and the secret key.
+    let client = NativeClient::with_stored_secret(parameters, &secret).unwrap();
+    saved.require(&header).unwrap();
+    assert_eq!(saved.generated, uninterrupted[..1]);
+    let client = GenerationClient::new(client, codec, &prepared.model);
+    let evaluator = client.evaluation_keys(&keys.request).unwrap();
+    let state = decoder.state_from_bytes(&evaluator, &caches).unwrap();
+    let server = GenerationServer::new(&decoder, evaluator, state);
+    let mut resumed = Session::new(client, server, request, saved.generated).unwrap();
+    while let Some(step) = resumed.next_token(&mut |_, _, _| {}).unwrap() {
+        println!("token {} after the interruption, {:.1?}", step.token, step.elapsed);
+    }
+    assert_eq!(resumed.generated(), uninterrupted);
 }

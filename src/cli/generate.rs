@@ -1,12 +1,13 @@
 //! `cachemir generate`: text from an encrypted prompt.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use cachemir::contract::{Client, KeyRequest};
+use cachemir::contract::{BootstrapSummary, Client, Evaluator, KeyRequest};
 use cachemir::llm::block_functions::ExactFunctions;
 use cachemir::llm::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
 use cachemir::llm::client::GenerationClient;
@@ -31,6 +32,11 @@ use super::scheme::{Preset, Scheme};
 
 /// Rough memory of a decode step beside the keys: ciphertexts, diagonals and plaintexts in flight.
 const WORKING_BYTES_PER_SLOT: u64 = 60_000;
+
+/// Largest error of a logit with which `--verify` succeeds.
+const MAX_LOGIT_ERROR: f64 = 0.05;
+/// Bits that each slot keeps in a native bootstrap at least, or `--verify` fails.
+const MIN_BOOTSTRAP_BITS: f64 = 13.5;
 
 /// Which implementation computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -79,7 +85,8 @@ pub struct Generate {
     /// Tokens the caches are laid out for; prompt and new tokens without it.
     #[arg(long)]
     context: Option<usize>,
-    /// Also run the exact f32 model on the same tokens and compare.
+    /// Also run the exact f32 model on the same tokens and compare; fails when a token is not the exact model's where that one
+    /// is sure, a logit is wrong by more than 0.05, or a bootstrap lost too many bits.
     #[arg(long)]
     verify: bool,
     /// Keep the state of the run, and the client's secret key, in this directory, and go on from there: a run that was killed
@@ -119,6 +126,8 @@ struct Verification {
     logit_max_error: f64,
     kl_mean: f64,
     mode: &'static str,
+    /// Positions whose greedy token is not the exact model's although the gap exceeds twice the largest logit error.
+    disagreements: Vec<String>,
 }
 
 impl Generate {
@@ -179,6 +188,10 @@ impl Generate {
         key_bytes: impl FnOnce(&K, &KeyRequest) -> anyhow::Result<u64>,
     ) -> anyhow::Result<()> {
         // Everything that can be refused is refused before keys are made.
+        let saved = match &self.checkpoint {
+            Some(directory) => read_checkpoint(directory)?,
+            None => None,
+        };
         let prepared = PreparedModel::read(directory)?;
         let config = prepared.model.config();
         let request = self.request(&prepared)?;
@@ -198,10 +211,6 @@ impl Generate {
             context,
             request: request.clone(),
             generated: Vec::new(),
-        };
-        let saved = match &self.checkpoint {
-            Some(directory) => read_checkpoint(directory)?,
-            None => None,
         };
         if let Some((saved, _)) = &saved {
             saved.require(&header)?;
@@ -248,7 +257,10 @@ impl Generate {
         let server = GenerationServer::new(&decoder, evaluator, state);
         let mut session = Session::new(client, server, request.clone(), header.generated.clone())?;
         let mut shadow = match self.verify && saved.is_none() {
-            true => Some(shadow(&decoder, &scheme, &prepared, shadow_codec, &keys.request)?),
+            true => {
+                let bootstrap = session.server().evaluator().bootstrapping();
+                Some(shadow(&decoder, &scheme, &prepared, shadow_codec, &keys.request, bootstrap)?)
+            }
             false => None,
         };
         let (steps, bootstraps) = self.stream(&mut session, &prepared, &mut header, shadow.as_mut())?;
@@ -261,10 +273,16 @@ impl Generate {
             if later.is_empty() { first } else { later.iter().sum::<f64>() / later.len() as f64 };
         let stages = shadow.map_or_else(Vec::new, |shadow| shadow.stages().to_vec());
         print_precision(&stages);
-        let verification = (self.verify && saved.is_none())
-            .then(|| verify(&prepared, &request, &steps))
+        let earlier = saved.as_ref().map_or(&[][..], |(saved, _)| saved.generated.as_slice());
+        let verification = self
+            .verify
+            .then(|| verify(&prepared, &request, earlier, &steps))
             .transpose()
             .context("verification")?;
+        let failures = match &verification {
+            Some(check) => self.failures(check, &stages),
+            None => Vec::new(),
+        };
         println!(
             "\nfirst token {first:.1} s, then {seconds_per_token:.1} s/token; keys made in {key_generation_s:.1} s{}",
             peak_memory_bytes()
@@ -303,7 +321,34 @@ impl Generate {
             let insecure = self.backend == Backend::Clear || self.preset == Preset::Test;
             Report::new("generate", scheme.name, preset, insecure, report).write(path)?;
         }
+        anyhow::ensure!(failures.is_empty(), "verification failed: {}", failures.join("; "));
         Ok(())
+    }
+
+    /// What a verified run did not keep, in words.
+    fn failures(&self, check: &Verification, stages: &[StagePrecision]) -> Vec<String> {
+        let mut failures = check.disagreements.clone();
+        // A NaN fails as well.
+        if !matches!(
+            check.logit_max_error.partial_cmp(&MAX_LOGIT_ERROR),
+            Some(Ordering::Less | Ordering::Equal)
+        ) {
+            failures.push(format!(
+                "logit error {:.4}, at most {MAX_LOGIT_ERROR} is allowed",
+                check.logit_max_error
+            ));
+        }
+        // The simulator's bootstraps are as wrong as it was asked for, and OpenFHE promises no figure.
+        let promised = if self.backend == Backend::Native { MIN_BOOTSTRAP_BITS } else { f64::NEG_INFINITY };
+        for stage in stages.iter().filter(|stage| -stage.bootstrap_error.log2() < promised) {
+            failures.push(format!(
+                "the bootstrap of layer {} {} kept {:.1} bits in its worst slot, {promised} are promised",
+                stage.progress.layer,
+                stage.progress.stage,
+                -stage.bootstrap_error.log2()
+            ));
+        }
+        failures
     }
 
     fn request(&self, prepared: &PreparedModel) -> anyhow::Result<GenerationRequest> {
@@ -391,44 +436,73 @@ fn shadow<'m>(
     prepared: &'m PreparedModel,
     codec: HiddenCodec,
     keys: &KeyRequest,
+    bootstrap: Option<BootstrapSummary>,
 ) -> anyhow::Result<Shadow<'m>> {
     let client = GenerationClient::new(scheme.simulator(), codec, &prepared.model);
     let evaluator = client.evaluation_keys(keys)?;
     let mut state = decoder.new_state();
     decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache)?;
-    Ok(Shadow::new(client, GenerationServer::new(decoder, evaluator, state)))
+    Ok(Shadow::new(client, GenerationServer::new(decoder, evaluator, state), bootstrap))
 }
 
-/// Runs the exact model on the tokens of the run and compares logits at every generated position.
+/// Runs the exact model on the tokens of the run and compares logits at every generated position; `earlier` are new tokens
+/// that a run before this one made.
 fn verify(
     prepared: &PreparedModel,
     request: &GenerationRequest,
+    earlier: &[u32],
     steps: &[GeneratedToken],
 ) -> anyhow::Result<Verification> {
     let (model, mut cache) = (&prepared.model, prepared.prefix_cache.clone());
     let reference_token_ids =
         model.generate_greedy(&request.prompt, &mut cache.clone(), request.max_new_tokens)?;
-    let mut pending = request.prompt.clone();
+    let mut pending = [request.prompt.as_slice(), earlier].concat();
     let (mut agreed, mut largest, mut divergence) = (0usize, 0.0f64, 0.0f64);
-    for step in steps {
+    // Position, gap between the exact model's two likeliest tokens, and both greedy choices, where these differ.
+    let mut differing = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
         let hidden = model.forward(&pending, &mut cache, &mut ExactFunctions)?;
         let logits = model.logits(&hidden);
         let exact = logits.row(logits.nrows() - 1).to_vec();
         let greedy = Sampling::greedy();
-        agreed += usize::from(greedy.pick(&exact, 0)? == greedy.pick(&step.logits, 0)?);
+        let (wanted, found) = (greedy.pick(&exact, 0)?, greedy.pick(&step.logits, 0)?);
+        if wanted == found {
+            agreed += 1;
+        } else {
+            differing.push((earlier.len() + index, gap(&exact), wanted, found));
+        }
+        let errors = exact.iter().zip(&step.logits).map(|(a, b)| f64::from((a - b).abs()));
+        // A NaN must not vanish in a maximum.
         largest =
-            exact.iter().zip(&step.logits).map(|(a, b)| f64::from((a - b).abs())).fold(largest, f64::max);
+            errors.fold(largest, |most, error| if error.is_nan() { f64::INFINITY } else { most.max(error) });
         divergence += kl(&exact, &step.logits);
         pending = vec![step.token];
     }
     let count = steps.len().max(1) as f64;
+    // Where the exact model's choice is closer than what the logits may be wrong by, either token is right.
+    let disagreements = differing
+        .into_iter()
+        .filter(|(_, gap, ..)| *gap > 2.0 * largest)
+        .map(|(position, gap, wanted, found)| {
+            format!("new token {position} is {found}, the exact model's is {wanted} by a gap of {gap:.4}")
+        })
+        .collect();
     Ok(Verification {
+        disagreements,
         reference_token_ids,
         top1: agreed as f64 / count,
         logit_max_error: largest,
         kl_mean: divergence / count,
         mode: "free_running",
     })
+}
+
+/// Difference of the two largest logits.
+fn gap(logits: &[f32]) -> f64 {
+    let (first, second) = logits.iter().fold((f32::NEG_INFINITY, f32::NEG_INFINITY), |(first, second), x| {
+        if *x > first { (*x, first) } else { (first, second.max(*x)) }
+    });
+    f64::from(first) - f64::from(second)
 }
 
 /// A line a stage and layer: the worst over all tokens.

@@ -8,7 +8,7 @@ use cachemir::backend::clear::{ClearClient, ClearParameters, NoiseModel};
 use cachemir::backend::native::NativeClient;
 use cachemir::bootstrapping::BootstrapParameters;
 use cachemir::contract::{BootstrapSummary, Client, Level, LevelChain};
-use cachemir::llm::checkpoint::key_fingerprint;
+use cachemir::llm::checkpoint::{CHECKPOINT_FILE, key_fingerprint};
 use cachemir::llm::files::read_bounded;
 use clap::ValueEnum;
 
@@ -89,7 +89,7 @@ impl Scheme {
         };
         let log2_failure = Some(parameters.log2_failure());
         let (client, key) = match directory {
-            Some(directory) => stored_client(parameters, &directory.join(SECRET_KEY_FILE))?,
+            Some(directory) => stored_client(parameters, directory)?,
             None => (NativeClient::with_bootstrapping(parameters, None)?, String::new()),
         };
         let chain = client.ckks().parameters().chain().clone();
@@ -107,16 +107,26 @@ impl Scheme {
     }
 }
 
-/// Client with the secret key at `path`, which is written there, readable by its owner alone, when it is missing.
-fn stored_client(parameters: BootstrapParameters, path: &Path) -> anyhow::Result<(NativeClient, String)> {
+/// Client with the secret key in `directory`, which is written there, readable by its owner alone, when it is missing. Beside
+/// a checkpoint it must not be missing: nothing else opens the caches.
+fn stored_client(
+    parameters: BootstrapParameters,
+    directory: &Path,
+) -> anyhow::Result<(NativeClient, String)> {
+    let path = &directory.join(SECRET_KEY_FILE);
     if path.exists() {
         let secret = zeroize::Zeroizing::new(read_bounded(path, MAX_SECRET_KEY_BYTES)?);
-        let client = NativeClient::with_stored_secret(parameters, &secret)?;
+        let client = NativeClient::with_stored_secret(parameters, &secret)
+            .with_context(|| format!("cannot use the secret key {}", path.display()))?;
         return Ok((client, key_fingerprint(&secret)));
     }
+    anyhow::ensure!(
+        !directory.join(CHECKPOINT_FILE).exists(),
+        "{} has a checkpoint and no {SECRET_KEY_FILE}: put the key back, or use another --checkpoint directory",
+        directory.display()
+    );
     let client = NativeClient::with_bootstrapping(parameters, None)?;
     let secret = client.secret_to_bytes()?;
-    let directory = path.parent().context("the secret key needs a directory")?;
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     // A temporary file is private to its owner from the start; it becomes the key in one step.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;

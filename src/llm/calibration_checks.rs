@@ -4,7 +4,9 @@
 use crate::circuits::approximation::{Approximation, Interval};
 use crate::circuits::inverse_sqrt::InverseSquareRoot;
 
-use super::calibration::{CalibrationTable, HeadSite, InverseSite, LayerCalibration, NormSite, SoftmaxMethod};
+use super::calibration::{
+    CalibrationTable, HeadSite, InverseSite, LayerCalibration, NormSite, SoftmaxMethod,
+};
 use super::config::LlamaConfig;
 
 /// Most coefficients of an approximation: degree 255.

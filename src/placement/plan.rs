@@ -228,7 +228,8 @@ impl LayerPlan {
     /// Ciphertexts bootstrapped.
     #[must_use]
     pub fn bootstraps(&self) -> usize {
-        let counts = self.steps.iter().flat_map(|step| &step.bootstraps).map(|bootstrap| bootstrap.bootstraps);
+        let counts =
+            self.steps.iter().flat_map(|step| &step.bootstraps).map(|bootstrap| bootstrap.bootstraps);
         // Saturating: the counts may come from a damaged file.
         counts.fold(0, usize::saturating_add)
     }
