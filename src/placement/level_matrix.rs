@@ -1,8 +1,11 @@
 //! Least seconds from every level before a piece of network to every level after it, and what follows from that:
 //! pieces in a row, many equal layers, the steady state.
 
+use rayon::prelude::*;
+
 use super::bootstrap::BootstrapCosts;
 use super::graph::LevelGraph;
+use super::solution::Solution;
 use super::solver::{Search, solve};
 use crate::contract::{Error, Level, Result};
 
@@ -58,8 +61,11 @@ impl LevelMatrix {
         }
         let mut matrix = Self::impossible(graph.max_level());
         let mut failure = None;
-        for entry in 0..=graph.max_level().0 {
-            match solve(graph, costs, &[Level(entry)], search) {
+        let entries: Vec<usize> = (0..=graph.max_level().0).collect();
+        let solved: Vec<Result<Vec<Solution>>> =
+            entries.par_iter().map(|entry| solve(graph, costs, &[Level(*entry)], search)).collect();
+        for (entry, solutions) in entries.into_iter().zip(solved) {
+            match solutions {
                 Ok(solutions) => {
                     for solution in solutions {
                         let exit = solution.exit.first().copied().unwrap_or_default();

@@ -11,6 +11,7 @@ mod graph;
 mod greedy;
 mod html_report;
 mod level_matrix;
+mod lower_bound;
 mod modules;
 mod operation_costs;
 mod plan;

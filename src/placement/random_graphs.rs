@@ -105,6 +105,18 @@ fn random_case(seed: u64, kind: Kind) -> Case {
     Case { graph, costs, entry }
 }
 
+/// A random graph of one input and one output between levels 0 and 3, and costs: layers that follow one another.
+pub fn random_layer(seed: u64) -> (LevelGraph, BootstrapCosts) {
+    let kind = Kind { chain: false, monotone: false, groups: true };
+    let mut cases = (0..).map(|index| random_case(seed.wrapping_mul(1000).wrapping_add(index), kind));
+    let fits = |case: &Case| {
+        let graph = &case.graph;
+        graph.max_level() == Level(3) && graph.inputs().len() == 1 && graph.outputs().len() == 1
+    };
+    let case = cases.find(fits).unwrap();
+    (case.graph, case.costs)
+}
+
 /// Least seconds of `ends` with every output at least at `wanted`.
 fn at_least<'a>(ends: impl Iterator<Item = (&'a [usize], f64)>, wanted: &[usize]) -> f64 {
     ends.filter(|(exit, _)| exit.iter().zip(wanted).all(|(own, wanted)| own >= wanted))

@@ -10,13 +10,18 @@
 //! * a bootstrap can wait until the first of its values is read at a level it has not got;
 //! * the cost of a bootstrap does not depend on the level it starts from.
 //!
+//! A first pass that keeps few states finds a good placement; the exact one then drops every state from which even
+//! [`LowerBound`] ends dearer.
+//!
 //! Cost: polynomial in the number of levels for a bounded number of values alive, linear in the operations.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use super::bootstrap::BootstrapCosts;
 use super::graph::{LevelGraph, Operation, Value, ValueId};
 use super::greedy::greedy;
+use super::lower_bound::LowerBound;
 use super::pruning;
 use super::solution::{Bootstrap, Solution, Step};
 use crate::contract::{Error, Level, Result};
@@ -117,29 +122,21 @@ fn explore<'a>(
     if search == Search::Pruned {
         pruning::check(graph, costs)?;
     }
-    let solver = Solver::new(graph, costs, search)?;
-    let bound = solver.bound(entry);
-    let mut stages = vec![Stage { states: vec![solver.start(entry)?] }];
-    for (index, operation) in graph.operations().iter().enumerate() {
-        let previous = stages.last().ok_or_else(|| Error::Internal("no stage".to_owned()))?;
-        let states = solver.advance(index, operation, &previous.states, bound)?;
-        if states.is_empty() {
-            return Err(Error::Plan {
-                why: format!(
-                    "graph `{}` with inputs at {:?}: no level reaches `{}`",
-                    graph.name(),
-                    entry.iter().map(|level| level.0).collect::<Vec<_>>(),
-                    operation.name
-                ),
-                remedy:
-                    "let bootstraps end higher or start lower, or split the operation into shallower ones"
-                        .to_owned(),
-            });
+    let mut solver = Solver::new(graph, costs, search)?;
+    // Values that enter higher than bootstraps reach may leave higher too: what they cost has no bound then.
+    let reachable = |level: &Level| level.0 <= usize::from(solver.output_level);
+    if search == Search::Exact && entry.iter().all(reachable) {
+        solver.bound = solver.greedy_bound(entry);
+        if let Ok(stages) = solver.stages(entry, FEW_STATES) {
+            solver.bound = solver.bound.min(solver.bound_of_ends(&stages));
         }
-        stages.push(Stage { states });
     }
+    let stages = solver.stages(entry, usize::MAX)?;
     Ok((solver, stages))
 }
+
+/// States kept after each operation by the first pass.
+const FEW_STATES: usize = 24;
 
 /// The cheapest placement for inputs at `entry`, whatever level its outputs end at.
 ///
@@ -165,8 +162,10 @@ struct Solver<'a> {
     minimum_input: u8,
     /// `raise[v][ℓ]`: least seconds that bring value v alone to level ℓ or higher.
     raise: Vec<Vec<f64>>,
-    /// `remaining[k]`: least seconds of operations k and later, bootstraps apart.
-    remaining: Vec<f64>,
+    /// Least seconds of what is left.
+    lower: LowerBound,
+    /// Seconds above which no placement is worth keeping.
+    bound: f64,
 }
 
 /// What the transitions of one operation need to know.
@@ -181,6 +180,12 @@ struct Stop<'a> {
     origins: u16,
     /// For every position alive after the operation: where its level comes from.
     next: Vec<Source>,
+    /// Operations done after this one.
+    done: usize,
+    /// Position, after the operation, of the value that the lower bound follows.
+    chain: Option<usize>,
+    /// By set of members: seconds of bootstrapping them together to each level, infinite where that is not possible.
+    groups: Vec<OnceCell<Vec<f64>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -202,16 +207,12 @@ impl<'a> Solver<'a> {
                 remedy: "give the graph costs up to the level bootstraps reach".to_owned(),
             });
         }
-        let raise = graph.values().iter().map(|value| raise(value, costs, output_level)).collect();
-        let mut remaining = vec![0.0];
-        for operation in graph.operations().iter().rev() {
-            let least = operation.runs().map(|(_, seconds)| seconds).fold(f64::INFINITY, f64::min);
-            remaining.push(remaining.last().copied().unwrap_or(0.0) + least);
-        }
-        remaining.reverse();
+        let raise: Vec<Vec<f64>> =
+            graph.values().iter().map(|value| raise(value, costs, output_level)).collect();
         Ok(Self {
+            lower: LowerBound::new(graph, &raise),
+            bound: f64::INFINITY,
             raise,
-            remaining,
             graph,
             costs,
             search,
@@ -220,15 +221,49 @@ impl<'a> Solver<'a> {
         })
     }
 
-    /// Seconds above which no state is worth keeping: greedy placement, its outputs bootstrapped to the top. Infinite
-    /// where greedy placement fails.
-    fn bound(&self, entry: &[Level]) -> f64 {
-        let Ok(solution) = greedy(self.graph, self.costs, entry) else { return f64::INFINITY };
-        if self.search == Search::Pruned {
-            return f64::INFINITY;
+    /// All states worth keeping, operation by operation, at most `most` after each.
+    fn stages(&self, entry: &[Level], most: usize) -> Result<Vec<Stage>> {
+        let mut stages = vec![Stage { states: vec![self.start(entry)?] }];
+        for (index, operation) in self.graph.operations().iter().enumerate() {
+            let previous = stages.last().ok_or_else(|| Error::Internal("no stage".to_owned()))?;
+            let states = self.advance(index, operation, &previous.states, most)?;
+            if states.is_empty() {
+                return Err(Error::Plan {
+                    why: format!(
+                        "graph `{}` with inputs at {:?}: no level reaches `{}`",
+                        self.graph.name(),
+                        entry.iter().map(|level| level.0).collect::<Vec<_>>(),
+                        operation.name
+                    ),
+                    remedy:
+                        "let bootstraps end higher or start lower, or split the operation into shallower ones"
+                            .to_owned(),
+                });
+            }
+            stages.push(Stage { states });
         }
-        let mut seconds = solution.seconds;
-        for (output, exit) in self.graph.outputs().iter().zip(&solution.exit) {
+        Ok(stages)
+    }
+
+    /// What greedy placement costs with its outputs bootstrapped to the top, which makes dearer placements useless.
+    /// Infinite where greedy placement fails.
+    fn greedy_bound(&self, entry: &[Level]) -> f64 {
+        greedy(self.graph, self.costs, entry)
+            .map_or(f64::INFINITY, |solution| self.with_outputs_raised(solution.seconds, &solution.exit))
+    }
+
+    /// The same of the best end of `stages`.
+    fn bound_of_ends(&self, stages: &[Stage]) -> f64 {
+        let ends = stages.last().into_iter().flat_map(|stage| &stage.states);
+        ends.map(|(levels, reached)| {
+            self.exit(levels).map_or(f64::INFINITY, |exit| self.with_outputs_raised(reached.seconds, &exit))
+        })
+        .fold(f64::INFINITY, f64::min)
+    }
+
+    fn with_outputs_raised(&self, seconds: f64, exit: &[Level]) -> f64 {
+        let mut seconds = seconds;
+        for (output, exit) in self.graph.outputs().iter().zip(exit) {
             if exit.0 < usize::from(self.minimum_input) {
                 return f64::INFINITY;
             }
@@ -292,6 +327,9 @@ impl<'a> Solver<'a> {
             values: alive.iter().map(|value| self.graph.value(*value)).collect::<Result<_>>()?,
             survives: bits(&|value| after.contains(value)),
             origins: bits(&|value| self.graph.inputs().contains(value)),
+            groups: vec![OnceCell::new(); 1 << alive.len()],
+            done: index + 1,
+            chain: self.lower.position(self.graph, index + 1),
             alive,
             reads,
             next,
@@ -303,11 +341,10 @@ impl<'a> Solver<'a> {
         index: usize,
         operation: &'a Operation,
         states: &[(Levels, Reached)],
-        bound: f64,
+        most: usize,
     ) -> Result<Vec<(Levels, Reached)>> {
         let stop = self.stop(index, operation)?;
         let mut found: HashMap<Levels, Reached> = HashMap::new();
-        let remaining = self.remaining.get(index + 1).copied().unwrap_or(0.0);
         for (parent, (levels, reached)) in states.iter().enumerate() {
             for (run, seconds) in operation.runs() {
                 let run_level = to_u8(run)?;
@@ -326,8 +363,7 @@ impl<'a> Solver<'a> {
                 self.bootstrap_and_run(&stop, *levels, &needed, base, &mut found);
             }
         }
-        found.retain(|_, reached| reached.seconds + remaining <= bound);
-        Ok(self.in_order(index + 1, found))
+        Ok(self.in_order(&stop, found, most))
     }
 
     /// Bootstraps the inputs of `levels` that are below `needed` in every useful way, then runs the operation.
@@ -339,6 +375,9 @@ impl<'a> Solver<'a> {
         so_far: Reached,
         found: &mut HashMap<Levels, Reached>,
     ) {
+        if so_far.seconds + self.lower.at(stop.done, usize::MAX) > self.bound {
+            return;
+        }
         let low = levels.iter().zip(needed).position(|(level, needed)| level < needed);
         let Some(low) = low else {
             return self.run(stop, levels, so_far, found);
@@ -387,14 +426,17 @@ impl<'a> Solver<'a> {
         found: &mut HashMap<Levels, Reached>,
     ) {
         let inside = |at: usize| members & (1 << at) != 0;
-        let values: Vec<&Value> =
-            stop.values.iter().enumerate().filter(|(at, _)| inside(*at)).map(|(_, value)| *value).collect();
+        let Some(costs) = stop.groups.get(usize::from(members)) else { return };
+        let costs = costs.get_or_init(|| self.group_costs(stop, members));
         let lowest =
             needed.iter().enumerate().filter(|(at, _)| inside(*at)).map(|(_, n)| *n).max().unwrap_or(0);
         // A rider that is above the target already would lose by riding.
         let raises = |target: u8| levels.iter().enumerate().all(|(at, level)| !inside(at) || *level < target);
         let candidates = (lowest..=self.output_level).filter(|target| raises(*target)).filter_map(|target| {
-            Some((target, self.costs.group(&values, Level(usize::from(target)))?.seconds))
+            costs
+                .get(usize::from(target))
+                .map(|seconds| (target, *seconds))
+                .filter(|known| known.1.is_finite())
         });
         let mut apply = |target: u8, seconds: f64| {
             let mut raised = levels;
@@ -417,6 +459,26 @@ impl<'a> Solver<'a> {
         }
     }
 
+    /// Seconds of bootstrapping `members` together, by level.
+    fn group_costs(&self, stop: &Stop<'_>, members: u16) -> Vec<f64> {
+        let values: Vec<&Value> = stop
+            .values
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| members & (1 << at) != 0)
+            .map(|(_, value)| *value)
+            .collect();
+        let seconds =
+            |level| self.costs.group(&values, Level(level)).map_or(f64::INFINITY, |cost| cost.seconds);
+        (0..=usize::from(self.output_level)).map(seconds).collect()
+    }
+
+    /// Least seconds of any placement that goes on from `levels` after the operation of `stop`.
+    fn least(&self, stop: &Stop<'_>, levels: &Levels, reached: &Reached) -> f64 {
+        let level = stop.chain.and_then(|at| levels.get(at)).map_or(usize::MAX, |level| usize::from(*level));
+        reached.seconds + self.lower.at(stop.done, level)
+    }
+
     fn run(&self, stop: &Stop<'_>, levels: Levels, reached: Reached, found: &mut HashMap<Levels, Reached>) {
         if self.search == Search::Pruned && !self.worth_running(stop, &levels, &reached) {
             return;
@@ -427,6 +489,9 @@ impl<'a> Solver<'a> {
                 Source::Kept(at) => levels.get(*at).copied().unwrap_or(0),
                 Source::Written { depth } => reached.run_level - depth,
             };
+        }
+        if self.least(stop, &next, &reached) > self.bound {
+            return;
         }
         found
             .entry(next)
@@ -449,7 +514,13 @@ impl<'a> Solver<'a> {
 
     /// States cheapest first; for the exact search only those that no other state makes useless. The pruned search
     /// bootstraps from the lowest level only, so there a lower level is worth keeping.
-    fn in_order(&self, stage: usize, found: HashMap<Levels, Reached>) -> Vec<(Levels, Reached)> {
+    fn in_order(
+        &self,
+        stop: &Stop<'_>,
+        found: HashMap<Levels, Reached>,
+        most: usize,
+    ) -> Vec<(Levels, Reached)> {
+        let stage = stop.done;
         let mut all: Vec<(Levels, Reached)> = found.into_iter().collect();
         // Levels break ties, so that the same graph always gives the same plan.
         all.sort_by(|a, b| a.1.seconds.total_cmp(&b.1.seconds).then_with(|| b.0.cmp(&a.0)));
@@ -467,27 +538,35 @@ impl<'a> Solver<'a> {
         for (levels, reached) in all {
             let beaten = kept.iter().any(|(other, cheaper)| {
                 let room = reached.seconds - cheaper.seconds;
-                self.lift(&raises, other, &levels, last) <= room
+                self.lifts_within(room, &raises, other, &levels, last)
             });
             if !beaten {
                 kept.push((levels, reached));
             }
         }
+        if kept.len() > most {
+            // The most promising ones.
+            kept.sort_by(|a, b| self.least(stop, &a.0, &a.1).total_cmp(&self.least(stop, &b.0, &b.1)));
+            kept.truncate(most);
+        }
         kept
     }
 
-    /// Seconds that would lift every value of `from` to its level in `to`; at the end of the graph nobody pays them.
-    fn lift(&self, raises: &[&[f64]], from: &Levels, to: &Levels, last: bool) -> f64 {
-        let mut seconds = 0.0;
+    /// Whether `room` seconds lift every value of `from` to its level in `to`; at the end of the graph nobody pays them.
+    fn lifts_within(&self, room: f64, raises: &[&[f64]], from: &Levels, to: &Levels, last: bool) -> bool {
+        let mut left = room;
         for ((low, high), raise) in from.iter().zip(to).zip(raises) {
             if low < high {
                 if last || *low < self.minimum_input {
-                    return f64::INFINITY;
+                    return false;
                 }
-                seconds += raise.get(usize::from(*high)).copied().unwrap_or(f64::INFINITY);
+                left -= raise.get(usize::from(*high)).copied().unwrap_or(f64::INFINITY);
+                if left < 0.0 {
+                    return false;
+                }
             }
         }
-        seconds
+        true
     }
 
     fn trace(&self, stages: &[Stage], last: usize, entry: &[Level]) -> Result<Solution> {
