@@ -9,8 +9,8 @@ use cachemir::llm::config::LlamaConfig;
 use cachemir::llm::reference::ReferenceModel;
 use cachemir::placement::decoder::{CachedPackings, Functions, ModelShape, cached_layer};
 use cachemir::placement::{
-    BootstrapCosts, CostFile, LevelGraph, Plan, PlanStep, PlanTarget, Prices, PublishedTable, Search,
-    Solution, html_page, place, place_greedily, states_kept, text_table,
+    BootstrapCosts, CostFile, LevelGraph, OperationCosts, Plan, PlanStep, PlanTarget, Prices, PublishedTable,
+    Search, Solution, html_page, place, place_greedily, states_kept, text_table,
 };
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -89,12 +89,49 @@ struct Body<'a> {
     /// Seconds a layer in the steady state by the paper's composition of modules; of a table only.
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds_per_layer_composed: Option<f64>,
+    /// Placed and greedy in the paper's setting; of a shape only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paper_setting: Option<Comparison>,
     planning_seconds: f64,
     states: usize,
     search: Search,
     costs: &'a str,
     steps: Vec<LayerStep<'a>>,
     plan: &'a Plan,
+}
+
+/// The solver beside greedy placement: bootstrap a value only when it is out of levels, alone, and to the top.
+#[derive(Clone, Copy, Serialize)]
+struct Comparison {
+    bootstraps: usize,
+    bootstraps_greedy: usize,
+    seconds: f64,
+    seconds_greedy: f64,
+}
+
+impl Comparison {
+    fn new(solutions: &[Solution], greedy: &[Solution]) -> Self {
+        let bootstraps = |all: &[Solution]| all.iter().map(Solution::bootstraps).sum();
+        let seconds = |all: &[Solution]| all.iter().map(|one| one.seconds).sum();
+        Self {
+            bootstraps: bootstraps(solutions),
+            bootstraps_greedy: bootstraps(greedy),
+            seconds: seconds(solutions),
+            seconds_greedy: seconds(greedy),
+        }
+    }
+}
+
+impl std::fmt::Display for Comparison {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { bootstraps, bootstraps_greedy, seconds, seconds_greedy } = self;
+        write!(
+            formatter,
+            "{bootstraps_greedy} bootstraps ({:.2} times as many), {seconds_greedy:.1} s ({:.2} times as long)",
+            *bootstraps_greedy as f64 / (*bootstraps).max(1) as f64,
+            seconds_greedy / seconds.max(f64::MIN_POSITIVE)
+        )
+    }
 }
 
 /// What is to be placed.
@@ -106,6 +143,7 @@ struct Problem {
     top: Level,
     provenance: String,
     seconds_per_layer_composed: Option<f64>,
+    paper_setting: Option<Comparison>,
 }
 
 impl PlanVerb {
@@ -120,8 +158,16 @@ impl PlanVerb {
             Costs::Measured(file) => self.measured(shape, &file)?,
             Costs::Table(table) => self.table(shape, &table)?,
         };
-        let Problem { name, layers, graph, bootstraps, top, provenance, seconds_per_layer_composed } =
-            problem;
+        let Problem {
+            name,
+            layers,
+            graph,
+            bootstraps,
+            top,
+            provenance,
+            seconds_per_layer_composed,
+            paper_setting,
+        } = problem;
         let search = match self.search {
             SearchFlag::Exact => Search::Exact,
             SearchFlag::Pruned => Search::Pruned,
@@ -134,8 +180,8 @@ impl PlanVerb {
         let greedy = place_greedily(&layers, &bootstraps, top)?;
         let target = PlanTarget { model: name, preset: self.preset.clone(), backend: self.backend.clone() };
         let plan = Plan::new(target, &layers, &solutions)?;
-        let seconds_greedy: f64 = greedy.iter().map(|one| one.seconds).sum();
-        let bootstraps_greedy: usize = greedy.iter().map(Solution::bootstraps).sum();
+        let against_greedy = Comparison::new(&solutions, &greedy);
+        let Comparison { bootstraps_greedy, seconds_greedy, .. } = against_greedy;
         print!("{}", text_table(&plan, 2));
         println!(
             "{}: {} layers, {} bootstraps, {:.1} s a token predicted",
@@ -144,10 +190,16 @@ impl PlanVerb {
             plan.bootstraps(),
             plan.seconds
         );
+        println!("planned in {planning_seconds:.3} s, {states} states a layer");
         println!(
-            "greedy: {bootstraps_greedy} bootstraps ({:.2} times as many), {seconds_greedy:.1} s; planned in {planning_seconds:.3} s, {states} states a layer",
-            bootstraps_greedy as f64 / plan.bootstraps().max(1) as f64
+            "greedy (a value is bootstrapped when it is out of levels, alone, to the top): {against_greedy}"
         );
+        if let Some(paper) = &paper_setting {
+            println!(
+                "in the paper's setting (its packings and functions, no shared bootstraps): {} placed, greedy {paper}",
+                paper.bootstraps
+            );
+        }
         if let Some(seconds) = seconds_per_layer_composed {
             println!("the paper's composition of the same table: {seconds:.2} s a layer in the steady state");
         }
@@ -166,6 +218,7 @@ impl PlanVerb {
                 seconds_predicted: plan.seconds,
                 seconds_greedy,
                 seconds_per_layer_composed,
+                paper_setting,
                 planning_seconds,
                 states,
                 search,
@@ -191,10 +244,12 @@ impl PlanVerb {
         let own = file.layer.as_ref().filter(|layer| {
             shape.as_ref().is_none_or(|shape| shape.name == layer.model) && self.shape.is_none()
         });
+        let mut paper_setting = None;
         let (name, layers, layer) = match own {
             Some(own) => (own.model.clone(), own.layers, own.template.clone()),
             None => {
                 let shape = shape.map_or_else(|| ModelShape::named(DEFAULT_SHAPE), Ok)?;
+                paper_setting = Some(self.in_the_papers_setting(&shape, &operations, &bootstraps, top)?);
                 let layer = cached_layer(
                     &shape,
                     CachedPackings::Ours,
@@ -218,7 +273,31 @@ impl PlanVerb {
             top,
             provenance: file.provenance.clone(),
             seconds_per_layer_composed: None,
+            paper_setting,
         })
+    }
+
+    /// The paper's packings and functions on the same costs, every value bootstrapped alone.
+    fn in_the_papers_setting(
+        &self,
+        shape: &ModelShape,
+        operations: &OperationCosts,
+        bootstraps: &BootstrapCosts,
+        top: Level,
+    ) -> anyhow::Result<Comparison> {
+        let layer = cached_layer(
+            shape,
+            CachedPackings::Cachemir,
+            &Functions::paper(),
+            self.slots,
+            self.context,
+            self.kept_encoded,
+        )?;
+        let graph = layer.graph(&Prices { operations, file: None }, top)?;
+        let alone = BootstrapCosts { pairing_seconds: None, ..bootstraps.clone() };
+        let layers = vec![&graph; shape.num_hidden_layers];
+        let solutions = place(&layers, &alone, top, Search::Exact)?;
+        Ok(Comparison::new(&solutions, &place_greedily(&layers, &alone, top)?))
     }
 
     fn table(&self, shape: Option<ModelShape>, table: &PublishedTable) -> anyhow::Result<Problem> {
@@ -241,6 +320,7 @@ impl PlanVerb {
                 self.bootstrap_seconds
             ),
             seconds_per_layer_composed: Some(composed),
+            paper_setting: None,
         })
     }
 }
