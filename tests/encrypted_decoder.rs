@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use cachemir::backend::clear::{ClearClient, ClearEvaluator, ClearParameters, NoiseModel};
-use cachemir::contract::{BootstrapSummary, Level};
+use cachemir::contract::{BootstrapSummary, Level, LevelChain};
 use cachemir::llm::block_functions::ExactFunctions;
 use cachemir::llm::calibrate::calibrate;
 use cachemir::llm::calibration::CalibrationTargets;
 use cachemir::llm::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
 use cachemir::llm::client::GenerationClient;
 use cachemir::llm::decoder::Decoder;
+use cachemir::llm::decoder_placement::{DecoderPlacement, PlacementScheme, place_decoder};
 use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
 use cachemir::llm::decoder_ranges::DecoderRanges;
 use cachemir::llm::hidden_codec::HiddenCodec;
@@ -26,6 +27,7 @@ use cachemir::llm::server::GenerationServer;
 use cachemir::llm::session::{GenerationRequest, Session};
 use cachemir::llm::texts::{PreparedModel, TextPart, built_in};
 use cachemir::llm::weights::Weights;
+use cachemir::placement::{CostFile, Plan};
 
 const SLOTS: usize = 2048;
 const CONTEXT: usize = 64;
@@ -45,10 +47,17 @@ fn parameters() -> ClearParameters {
     ClearParameters::new(SLOTS, 16, 42).unwrap().with_bootstrapping(summary())
 }
 
-/// The tiny model, calibrated on the built-in texts, and its decoder.
+/// The tiny model, calibrated on the built-in texts, and its decoder, which runs by the solver's plan.
 struct Fixture {
     prepared: PreparedModel,
+    /// Bootstraps by hand.
+    functions: DecoderPlan,
+    placement: DecoderPlacement,
     decoder: Decoder,
+}
+
+fn scheme(chain: &LevelChain) -> PlacementScheme<'_> {
+    PlacementScheme { backend: "clear", preset: "sixteen levels", slots: SLOTS, chain, bootstrap: summary() }
 }
 
 fn fixture() -> &'static Fixture {
@@ -61,7 +70,17 @@ fn fixture() -> &'static Fixture {
         let (calibration, held_out) = (texts(TextPart::Calibration), texts(TextPart::HeldOut));
         let table = calibrate(&prepared, &calibration, &held_out, &targets, &mut |_, _, _| {}).unwrap().table;
         let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache).unwrap();
-        let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), summary()).unwrap();
+        let functions = DecoderPlan::new(config, &ranges, Accuracy::default(), summary()).unwrap();
+        let weights = Weights::open(&tiny(), config).unwrap();
+        let costs = CostFile::from_bench(
+            include_str!("../src/cli/built_in_costs/operations.json"),
+            include_str!("../src/cli/built_in_costs/bootstrap.json"),
+        )
+        .unwrap();
+        let chain = parameters().chain;
+        let tokens = (CONTEXT - 1, CONTEXT);
+        let placement = place_decoder(&weights, &functions, &scheme(&chain), &costs, tokens).unwrap();
+        let plan = functions.clone().placed(&placement.plan).unwrap();
         for (index, layer) in plan.layers.iter().enumerate() {
             let softmax = &layer.attention.softmax;
             println!(
@@ -74,11 +93,11 @@ fn fixture() -> &'static Fixture {
                 softmax.before.steps.len() + softmax.after.steps.len(),
                 softmax.before.steps.len(),
                 layer.gate.degree(),
-                layer.cache_level
+                layer.key_level
             );
         }
-        let decoder = Decoder::new(&Weights::open(&tiny(), config).unwrap(), plan, SLOTS, CONTEXT).unwrap();
-        Fixture { prepared, decoder }
+        let decoder = Decoder::new(&weights, plan, SLOTS, CONTEXT).unwrap();
+        Fixture { prepared, functions, placement, decoder }
     })
 }
 
@@ -95,17 +114,17 @@ fn request(count: usize) -> GenerationRequest {
 
 /// Client of `parameters` and an evaluator with the planned keys only.
 fn parties(parameters: ClearParameters) -> (GenerationClient<'static, ClearClient>, ClearEvaluator) {
-    let Fixture { prepared, decoder } = fixture();
+    let Fixture { prepared, decoder, .. } = fixture();
     let codec = HiddenCodec::new(prepared.model.config(), decoder.plan(), SLOTS, CONTEXT).unwrap();
     let keys = plan_keys(decoder, &parameters.chain, summary()).unwrap();
-    assert_eq!(keys.operations.bootstraps, 10, "five bootstraps a layer");
+    assert_eq!(keys.operations.bootstraps, decoder.plan().refreshes_per_token(), "as planned");
     let client = GenerationClient::new(ClearClient::new(parameters), codec, &prepared.model);
     let evaluator = client.evaluation_keys(&keys.request).unwrap();
     (client, evaluator)
 }
 
 fn session(parameters: ClearParameters, count: usize) -> Session<'static, ClearClient> {
-    let Fixture { prepared, decoder } = fixture();
+    let Fixture { prepared, decoder, .. } = fixture();
     let (client, evaluator) = parties(parameters);
     let mut state = decoder.new_state();
     decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache).unwrap();
@@ -176,7 +195,7 @@ fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_rescal
 
 #[test]
 fn an_interrupted_generation_goes_on_with_the_same_tokens() {
-    let Fixture { prepared, decoder } = fixture();
+    let Fixture { prepared, decoder, .. } = fixture();
     let folder = tempfile::tempdir().unwrap();
     let mut whole = session(parameters(), 3);
     let mut header = CheckpointHeader {
@@ -214,6 +233,54 @@ fn an_interrupted_generation_goes_on_with_the_same_tokens() {
     assert!(read_checkpoint(folder.path()).unwrap_err().to_string().contains("checksum"));
     std::fs::write(&path, &bytes[..20]).unwrap();
     assert!(read_checkpoint(folder.path()).is_err());
+}
+
+#[test]
+fn the_solvers_plan_takes_no_more_bootstraps_nor_seconds_than_the_one_by_hand() {
+    let Fixture { placement, functions, decoder, .. } = fixture();
+    let DecoderPlacement { plan, by_hand, greedy, .. } = placement;
+    println!(
+        "{} bootstraps and {:.2} s, by hand {} and {:.2} s, greedy {} and {:.2} s",
+        plan.bootstraps(),
+        plan.seconds,
+        by_hand.bootstraps,
+        by_hand.seconds,
+        greedy.bootstraps,
+        greedy.seconds
+    );
+    assert_eq!(by_hand.bootstraps, functions.bootstraps_per_token());
+    assert_eq!(plan.bootstraps(), decoder.plan().bootstraps_per_token());
+    assert!(plan.bootstraps() <= by_hand.bootstraps && plan.seconds < by_hand.seconds);
+    assert!(plan.seconds <= greedy.seconds, "{} s, greedily {} s", plan.seconds, greedy.seconds);
+}
+
+#[test]
+fn a_plan_for_other_ranges_another_preset_or_of_another_form_is_refused() {
+    let Fixture { prepared, placement, functions, .. } = fixture();
+    let (config, plan) = (prepared.model.config(), &placement.plan);
+    let chain = parameters().chain;
+    let target = |scheme: PlacementScheme<'_>, functions| scheme.target(config, functions).unwrap();
+    plan.check(&target(scheme(&chain), functions)).unwrap();
+    let wider = DecoderPlan { embedding: functions.embedding * 1.5, ..functions.clone() };
+    let error = plan.check(&target(scheme(&chain), &wider)).unwrap_err().to_string();
+    assert!(error.contains("made for model"), "{error}");
+    let lower = BootstrapSummary { output_level: Level(15), ..summary() };
+    let lower = PlacementScheme { bootstrap: lower, ..scheme(&chain) };
+    let error = plan.check(&target(lower, functions)).unwrap_err().to_string();
+    assert!(error.contains("from level 3 to 15"), "{error}");
+    let native = PlacementScheme { backend: "native", ..scheme(&chain) };
+    let error = plan.check(&target(native, functions)).unwrap_err().to_string();
+    assert!(error.contains("backend `clear`"), "{error}");
+    for (from, to, expected) in [
+        ("\"rope\"", "\"roap\"", "no module `roap`"),
+        ("\"up_gate\"\n", "\"gated\"\n", "`gated` is not bootstrapped"),
+    ] {
+        let text = plan.to_json().unwrap();
+        assert!(text.contains(from), "{text}");
+        let damaged = Plan::from_json(&text.replace(from, to)).unwrap();
+        let error = functions.clone().placed(&damaged).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ use cachemir::llm::checkpoint::{
 };
 use cachemir::llm::client::GenerationClient;
 use cachemir::llm::decoder::Decoder;
+use cachemir::llm::decoder_placement::{PlacementScheme, place_decoder};
 use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
 use cachemir::llm::decoder_ranges::DecoderRanges;
 use cachemir::llm::hidden_codec::HiddenCodec;
@@ -30,6 +31,7 @@ use cachemir::llm::server::GenerationServer;
 use cachemir::llm::session::{GenerationRequest, Session};
 use cachemir::llm::texts::{PreparedModel, TextPart, built_in};
 use cachemir::llm::weights::Weights;
+use cachemir::placement::CostFile;
 
 const TOKENS: usize = 2;
 /// Largest difference of a logit that the encrypted run may show.
@@ -52,15 +54,24 @@ fn free_running_tokens_under_encryption_are_those_of_the_exact_model_also_after_
         minimum_input_level: Level(parameters.minimum_input_level()),
         bound: 1.0,
     };
-    let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), bootstrap).unwrap();
+    let functions = DecoderPlan::new(config, &ranges, Accuracy::default(), bootstrap).unwrap();
     let client = NativeClient::with_bootstrapping(parameters.clone(), Some(7)).unwrap();
     let secret = client.secret_to_bytes().unwrap();
     let prompt = prepared.frame.message(&prepared.tokenizer, "O").unwrap();
     let prefix = prepared.frame.prefix.clone();
     let context = prefix.len() + prompt.len() + TOKENS;
+    let weights = Weights::open(&directory, config).unwrap();
+    let (slots, chain) = (client.slots(), client.ckks().parameters().chain());
+    let scheme = PlacementScheme { backend: "native", preset: "test", slots, chain, bootstrap };
+    let costs = CostFile::from_bench(
+        include_str!("../src/cli/built_in_costs/operations.json"),
+        include_str!("../src/cli/built_in_costs/bootstrap.json"),
+    )
+    .unwrap();
+    let placement = place_decoder(&weights, &functions, &scheme, &costs, (context - 1, context)).unwrap();
+    let plan = functions.placed(&placement.plan).unwrap();
     let codec = HiddenCodec::new(config, &plan, client.slots(), context).unwrap();
-    let decoder =
-        Decoder::new(&Weights::open(&directory, config).unwrap(), plan, client.slots(), context).unwrap();
+    let decoder = Decoder::new(&weights, plan, client.slots(), context).unwrap();
     let keys = plan_keys(&decoder, client.ckks().parameters().chain(), bootstrap).unwrap();
 
     let client = GenerationClient::new(client, codec.clone(), &prepared.model);

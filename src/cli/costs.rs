@@ -10,6 +10,11 @@ use clap::Args;
 const BUILT_IN: (&str, &str) =
     (include_str!("built_in_costs/operations.json"), include_str!("built_in_costs/bootstrap.json"));
 
+/// The costs built in.
+pub fn built_in() -> anyhow::Result<CostFile> {
+    Ok(CostFile::from_bench(BUILT_IN.0, BUILT_IN.1)?)
+}
+
 /// Where costs come from.
 #[derive(Args)]
 pub struct CostArguments {
@@ -40,7 +45,7 @@ impl CostArguments {
     /// Reads what the flags name.
     pub fn read(&self) -> anyhow::Result<Costs> {
         let Some(path) = &self.costs else {
-            return Ok(Costs::Measured(Box::new(CostFile::from_bench(BUILT_IN.0, BUILT_IN.1)?)));
+            return Ok(Costs::Measured(Box::new(built_in()?)));
         };
         let text = read(path)?;
         let file = match &self.bootstrap_costs {

@@ -7,8 +7,6 @@ use cachemir::llm::calibrate::{SimulationOutcome, simulate};
 use cachemir::llm::calibration::CalibrationTable;
 use cachemir::llm::client::GenerationClient;
 use cachemir::llm::decoder::Decoder;
-use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
-use cachemir::llm::decoder_ranges::DecoderRanges;
 use cachemir::llm::fidelity::FidelitySummary;
 use cachemir::llm::hidden_codec::HiddenCodec;
 use cachemir::llm::key_plan::plan_keys;
@@ -19,6 +17,7 @@ use cachemir::llm::weights::Weights;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::decoder_setup::DecoderSetup;
 use super::model_directory::{calibration, model_directory};
 use super::progress::Progress;
 use super::report::Report;
@@ -164,10 +163,12 @@ impl Eval {
     ) -> anyhow::Result<()> {
         let config = prepared.model.config();
         let context = prepared.frame.prefix.len() + sequences.iter().map(Vec::len).max().unwrap_or(0);
-        let ranges = DecoderRanges::from_calibration(table, config, &prepared.prefix_cache)?;
-        let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), scheme.bootstrap)?;
+        let weights = Weights::open(directory, config)?;
+        let preset = self.preset.name();
+        let setup = DecoderSetup { prepared, weights: &weights, calibration: table, scheme, preset, context };
+        let plan = setup.plan(None)?;
         let codec = HiddenCodec::new(config, &plan, scheme.slots, context)?;
-        let decoder = Decoder::new(&Weights::open(directory, config)?, plan, scheme.slots, context)?;
+        let decoder = Decoder::new(&weights, plan, scheme.slots, context)?;
         let keys = plan_keys(&decoder, &scheme.chain, scheme.bootstrap)?;
         let client = GenerationClient::new(client, codec, &prepared.model);
         let evaluator = client.evaluation_keys(&keys.request)?;

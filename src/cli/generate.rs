@@ -12,8 +12,6 @@ use cachemir::llm::block_functions::ExactFunctions;
 use cachemir::llm::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
 use cachemir::llm::client::GenerationClient;
 use cachemir::llm::decoder::Decoder;
-use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
-use cachemir::llm::decoder_ranges::DecoderRanges;
 use cachemir::llm::hidden_codec::HiddenCodec;
 use cachemir::llm::key_plan::plan_keys;
 use cachemir::llm::sampling::Sampling;
@@ -25,6 +23,7 @@ use cachemir::llm::weights::Weights;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::decoder_setup::DecoderSetup;
 use super::machine::{available_memory_bytes, peak_memory_bytes};
 use super::model_directory::{calibration, model_directory};
 use super::report::Report;
@@ -85,6 +84,9 @@ pub struct Generate {
     /// Tokens the caches are laid out for; prompt and new tokens without it.
     #[arg(long)]
     context: Option<usize>,
+    /// Where to bootstrap and to which level, as `cachemir plan --model` writes it; solved at the start without it.
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
     /// Also run the exact f32 model on the same tokens and compare; fails when a token is not the exact model's where that one
     /// is sure, a logit is wrong by more than 0.05, or a bootstrap lost too many bits.
     #[arg(long)]
@@ -199,11 +201,19 @@ impl Generate {
         let context = self.context.unwrap_or(needed);
         request.check(context.min(config.max_position_embeddings))?;
         let table = calibration(&prepared, directory)?;
-        let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache)?;
-        let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), scheme.bootstrap)?;
+        let weights = Weights::open(directory, config)?;
+        let setup = DecoderSetup {
+            prepared: &prepared,
+            weights: &weights,
+            calibration: &table,
+            scheme: &scheme,
+            preset: self.preset.name(),
+            context,
+        };
+        let plan = setup.plan(self.plan.as_deref())?;
         let bootstraps_per_token = plan.bootstraps_per_token();
         let codec = HiddenCodec::new(config, &plan, scheme.slots, context)?;
-        let decoder = Decoder::new(&Weights::open(directory, config)?, plan, scheme.slots, context)?;
+        let decoder = Decoder::new(&weights, plan, scheme.slots, context)?;
         let mut header = CheckpointHeader {
             scheme: format!("{} {:?} {} slots", scheme.name, self.preset, scheme.slots),
             key: scheme.key.clone(),

@@ -5,8 +5,6 @@ use std::time::Instant;
 
 use anyhow::bail;
 use cachemir::contract::Level;
-use cachemir::llm::config::LlamaConfig;
-use cachemir::llm::reference::ReferenceModel;
 use cachemir::placement::decoder::{CachedPackings, Functions, ModelShape, cached_layer};
 use cachemir::placement::{
     BootstrapCosts, CostFile, LevelGraph, OperationCosts, Plan, PlanStep, PlanTarget, Prices, PublishedTable,
@@ -16,6 +14,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::costs::{CostArguments, Costs};
+use super::plan_decoder::{DecoderPlanRequest, plan_decoder};
 use super::report::{Report, write_atomically};
 
 /// Shape without `--model`, `--shape` and modules of a model.
@@ -24,7 +23,8 @@ const DEFAULT_SHAPE: &str = "llama-3-8b";
 /// Flags of `plan`.
 #[derive(Args)]
 pub struct PlanVerb {
-    /// Model directory in Hugging Face layout.
+    /// Model directory in Hugging Face layout: the plan that its encrypted decoder runs by (`generate --plan`), of the
+    /// decoder's own modules and for its calibration.
     #[arg(long, value_name = "DIR", conflicts_with = "shape")]
     model: Option<PathBuf>,
     /// Shape instead of a model: gpt2, smollm2-135m, tinyllama or llama-3-8b. Without either: the layer whose modules the
@@ -58,7 +58,7 @@ pub struct PlanVerb {
     #[arg(long)]
     kept_encoded: bool,
     /// Write the plan as JSON.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short = 'o', visible_alias = "output", value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the plan as an HTML page.
     #[arg(long, value_name = "FILE")]
@@ -149,11 +149,18 @@ struct Problem {
 impl PlanVerb {
     /// Solves, prints and writes the plan.
     pub fn run(self) -> anyhow::Result<()> {
-        let shape = match (&self.model, &self.shape) {
-            (Some(directory), _) => Some(model_shape(directory)?),
-            (None, Some(name)) => Some(ModelShape::named(name)?),
-            (None, None) => None,
-        };
+        if let Some(model) = &self.model {
+            return plan_decoder(&DecoderPlanRequest {
+                model,
+                costs: &self.costs.read_measured()?,
+                preset: &self.preset,
+                backend: &self.backend,
+                context: self.context,
+                json: self.json.as_deref(),
+                html: self.html.as_deref(),
+            });
+        }
+        let shape = self.shape.as_deref().map(ModelShape::named).transpose()?;
         let problem = match self.costs.read()? {
             Costs::Measured(file) => self.measured(shape, &file)?,
             Costs::Table(table) => self.table(shape, &table)?,
@@ -177,7 +184,8 @@ impl PlanVerb {
         let solutions = place(&layers, &bootstraps, top, search)?;
         let planning_seconds = start.elapsed().as_secs_f64();
         let states = states_kept(&graph, &bootstraps, &[top], search)?;
-        let greedy = place_greedily(&layers, &bootstraps, top)?;
+        let free = graph.without_restrictions();
+        let greedy = place_greedily(&vec![&free; layers.len()], &bootstraps, top)?;
         let target = PlanTarget { model: name, preset: self.preset.clone(), backend: self.backend.clone() };
         let plan = Plan::new(target, &layers, &solutions)?;
         let against_greedy = Comparison::new(&solutions, &greedy);
@@ -196,7 +204,7 @@ impl PlanVerb {
         );
         if let Some(paper) = &paper_setting {
             println!(
-                "in the paper's setting (its packings and functions, no shared bootstraps): {} placed, greedy {paper}",
+                "in the paper's setting (its packings and functions, no shared bootstraps; placed for the fewest seconds): {} placed, greedy {paper}",
                 paper.bootstraps
             );
         }
@@ -323,22 +331,6 @@ impl PlanVerb {
             paper_setting: None,
         })
     }
-}
-
-/// Sizes of the model in `directory`, named by its fingerprint.
-fn model_shape(directory: &std::path::Path) -> anyhow::Result<ModelShape> {
-    let model = ReferenceModel::read(directory)?;
-    let config: &LlamaConfig = model.config();
-    Ok(ModelShape {
-        name: model.fingerprint(),
-        hidden_size: config.hidden_size,
-        num_attention_heads: config.num_attention_heads,
-        num_key_value_heads: config.num_key_value_heads,
-        head_dim: config.head_dim,
-        intermediate_size: config.intermediate_size,
-        num_hidden_layers: config.num_hidden_layers,
-        gated: true,
-    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The encrypted decoder: one token through all layers, on any evaluator.
 //!
 //! The residual stream is one ciphertext, clean, divided by the bound of the plan. A layer follows
-//! [`super::decoder_plan`]: norm, projections, cache, scores, bootstrap, softmax half way, bootstrap, rest of the
+//! [`super::decoder_plan`], whose schedule says at which level every module runs and what is bootstrapped: norm, projections, cache, scores, bootstrap, softmax half way, bootstrap, rest of the
 //! softmax, output projection, bootstrap, norm, gate, bootstrap, down projection, bootstrap. Whatever enters a bootstrap is
 //! masked and within [−1, 1]. After Cachemir (arXiv 2602.11470) with the deferred softmax of [`crate::circuits::softmax`].
 
@@ -12,8 +12,10 @@ use crate::contract::{BootstrapRequest, CiphertextInfo, Complex64, Error, Evalua
 use crate::packing::{AttentionPlan, CacheLayout, KeyValueCache, Packed, Rope, VectorLayout, sum_strided};
 
 use super::config::LlamaConfig;
-use super::decoder_plan::{DecoderPlan, LayerFunctions, Refresh};
+use super::decoder_plan::{DecoderPlan, LayerFunctions};
 use super::decoder_weights::{DecoderLayout, LayerProducts, norm_slope};
+use super::layer_schedule::{LayerSchedule, Refresh};
+use super::module::Module;
 use super::reference::KeyValueCache as ReferenceCache;
 use super::weights::Weights;
 
@@ -117,7 +119,7 @@ impl Decoder {
         let mut residual = plan.embedding;
         let mut layers = Vec::with_capacity(plan.layers.len());
         for (index, functions) in plan.layers.iter().enumerate() {
-            let attention = layout.attention(functions.cache_level)?;
+            let attention = layout.attention(functions.key_level, functions.value_level)?;
             let products =
                 LayerProducts::new(&config, &layout, &attention, functions, &weights.layer(index)?)?;
             layers.push(Layer { products, attention, functions: functions.clone(), residual });
@@ -240,7 +242,8 @@ impl Decoder {
             return Ok(None);
         }
         let residual = self.plan.layers.last().map_or(self.plan.embedding, |layer| layer.residual);
-        let normed = self.norm(evaluator, &hidden, &self.plan.final_norm, residual)?;
+        let (norm, schedule) = (&self.plan.final_norm, &self.plan.final_schedule);
+        let normed = self.norm(evaluator, &hidden, norm, residual, (schedule, &INPUT_NORM))?;
         Ok(Some(evaluator.lower(&normed, Level(0))?))
     }
 
@@ -252,13 +255,22 @@ impl Decoder {
         x: &E::Ciphertext,
         norm: &InverseSquareRoot,
         residual: f64,
+        (schedule, [square, root, scale]): (&LayerSchedule, &[Module; 3]),
     ) -> Result<E::Ciphertext> {
-        let (x, unit) = squared_for_norm(evaluator, &self.layout.hidden, &self.config, x, norm, residual)?;
+        let x = schedule.lower(evaluator, *square, 0, x)?;
+        let (x, unit) = squared_for_norm(evaluator, &self.layout.hidden, &self.config, &x, norm, residual)?;
+        let unit = schedule.lower(evaluator, *root, 0, &unit)?;
         let root = evaluate_series(evaluator, &unit, &norm.start.complex_coefficients(), None)?;
         let root = norm.refine(evaluator, &unit, &root)?;
+        let root = schedule.lower(evaluator, *scale, 0, &root)?;
         evaluator.mul(&evaluator.lower(&x, root.level())?, &root)
     }
 }
+
+/// Modules of the norm before attention.
+const INPUT_NORM: [Module; 3] = [Module::InputNormSquare, Module::InputNormRoot, Module::InputNormScale];
+/// Modules of the norm before the MLP.
+const POST_NORM: [Module; 3] = [Module::PostNormSquare, Module::PostNormRoot, Module::PostNormScale];
 
 /// `x`, masked and scaled for a norm, and its mean square as the unit variable of the norm's polynomial at every slot. Two
 /// levels; a sum over all slots.
@@ -306,6 +318,24 @@ struct Run<'a, E> {
 }
 
 impl<E: Evaluator> Run<'_, E> {
+    /// What enters `module`: `x`, bootstrapped when the schedule says so and `x` is what the module may bootstrap.
+    fn at_seam(
+        &self,
+        module: Module,
+        x: &E::Ciphertext,
+        tell: &mut Tell<'_, E::Ciphertext>,
+    ) -> Result<E::Ciphertext> {
+        match self.layer.functions.schedule.refresh(module) {
+            Some(refresh) => self.refresh(x, refresh, module.stage(), tell),
+            None => Ok(x.clone()),
+        }
+    }
+
+    /// `x`, lowered to the level at which `module` runs, or `above` levels over it.
+    fn lower(&self, module: Module, above: usize, x: &E::Ciphertext) -> Result<E::Ciphertext> {
+        self.layer.functions.schedule.lower(self.evaluator, module, above, x)
+    }
+
     fn refresh(
         &self,
         x: &E::Ciphertext,
@@ -339,20 +369,25 @@ impl<E: Evaluator> Run<'_, E> {
         tell: &mut Tell<'_, E::Ciphertext>,
     ) -> Result<Query<E::Ciphertext>> {
         let (evaluator, Layer { products, attention, functions, residual }) = (self.evaluator, self.layer);
-        let mut normed = self.decoder.norm(evaluator, hidden, &functions.input_norm, *residual)?;
-        if let Some(refresh) = functions.refreshes.normed {
-            normed = self.refresh(&normed, refresh, "normed", tell)?;
-        }
+        let schedule = (&functions.schedule, &INPUT_NORM);
+        let normed = self.decoder.norm(evaluator, hidden, &functions.input_norm, *residual, schedule)?;
+        let normed = self.at_seam(Module::QueryKeyValue, &normed, tell)?;
+        let normed = self.lower(Module::QueryKeyValue, 0, &normed)?;
         let normed = Packed::new(normed, self.decoder.layout.hidden);
         let prepared = products.query.prepare(evaluator, &normed)?;
         let (offset, rope, heads) = (cache.next_offset()?, &self.decoder.rope, attention.stored());
         let [key, value, query] = products.query_key_value(evaluator, &prepared, offset)?;
+        let key = key.map(|key| self.lower(Module::Rope, 0, key))?;
+        let query = query.map(|query| self.lower(Module::Rope, 0, query))?;
         let key = rope.apply(evaluator, &heads, &key, position, 1.0)?;
         let shifts = heads.values(offset, |head, dimension| {
             let shift = functions.attention.shifts.get(head).and_then(|shift| shift.get(dimension));
             -shift.copied().unwrap_or(0.0)
         });
         let key = key.map(|key| evaluator.add_values(key, &shifts))?;
+        let key = key.map(|key| self.lower(Module::Append, 0, key))?;
+        // Masks of the value's lanes take one level.
+        let value = value.map(|value| self.lower(Module::Append, 1, value))?;
         cache.append(evaluator, &key, &value)?;
         let scale = 1.0 / (heads.head_dim() as f64).sqrt();
         let vector = rope.apply(evaluator, &heads, &query, position, scale)?;
@@ -365,7 +400,8 @@ impl<E: Evaluator> Run<'_, E> {
         } else {
             None
         };
-        Ok(Query { vector, square_shift })
+        let lower = |query: Packed<E::Ciphertext>| query.map(|query| self.lower(Module::Scores, 0, query));
+        Ok(Query { vector: lower(vector)?, square_shift: square_shift.map(lower).transpose()? })
     }
 
     /// Scores, softmax, output projection and residual sum, refreshed.
@@ -392,31 +428,38 @@ impl<E: Evaluator> Run<'_, E> {
             });
             constants.iter_mut().for_each(|constant| *constant -= 1.0);
             let unit = evaluator.add_values(scores, &constants)?;
-            let unit = self.refresh(&unit, functions.refreshes.scores, "scores", tell)?;
+            let unit = self.at_seam(Module::Exponential, &unit, tell)?;
+            let unit = self.lower(Module::Exponential, 0, &unit)?;
             weights.push(plan.softmax.weights(evaluator, &unit)?);
         }
+        let lowered = |module| weights.iter().map(|x| self.lower(module, 0, x)).collect::<Result<Vec<_>>>();
         let factors = plan.softmax.denominator_factors(plan.largest_denominator);
-        let sums = attention.denominators(evaluator, &weights, &factors)?;
+        let sums = attention.denominators(evaluator, &lowered(Module::Denominator)?, &factors)?;
         let [quarter, magnified] = sums.as_slice() else {
             return Err(Error::Internal(format!("{} denominators of 2 factors", sums.len())));
         };
         let layout = quarter.layout;
         let places = layout.mask(1.0);
         let offset = layout.mask(plan.softmax.quarter_offset());
+        let first = |x: &E::Ciphertext| self.lower(Module::DivideFirst, functions.division_gap, x);
         let denominators = Denominators {
-            quarter: evaluator.add_values(&quarter.ciphertext, &offset)?,
-            magnified: magnified.ciphertext.clone(),
+            quarter: evaluator.add_values(&first(&quarter.ciphertext)?, &offset)?,
+            magnified: first(&magnified.ciphertext)?,
         };
-        let o = attention.weighted_values(evaluator, &weights, cache)?.ciphertext;
+        let o = attention.weighted_values(evaluator, &lowered(Module::Values)?, cache)?.ciphertext;
+        let o = self.lower(Module::DivideFirst, 0, &o)?;
         let (f, o) = plan.softmax.before_refresh(evaluator, denominators, o, &places)?;
         let both = join_complex(evaluator, &f, &o)?;
-        let both = self.refresh(&both, functions.refreshes.numerator, "numerator", tell)?;
+        let both = self.at_seam(Module::DivideLast, &both, tell)?;
+        let both = self.lower(Module::DivideLast, 0, &both)?;
         let (f, o) = split_complex(evaluator, &both)?;
         let o = plan.softmax.after_refresh(evaluator, f, o, &places)?;
+        let o = self.lower(Module::Output, 0, &o)?;
         let projected = products.output.apply(evaluator, &Packed::new(o, layout))?.mask(evaluator, 1.0)?;
-        let middle =
-            self.add_residual(hidden, residual / functions.middle_residual, &projected.ciphertext)?;
-        self.refresh(&middle, functions.refreshes.middle_residual, "middle residual", tell)
+        let hidden = self.at_seam(Module::AttentionResidual, hidden, tell)?;
+        let update = self.lower(Module::AttentionResidual, 0, &projected.ciphertext)?;
+        let middle = self.add_residual(&hidden, residual / functions.middle_residual, &update)?;
+        self.at_seam(Module::PostNormSquare, &middle, tell)
     }
 
     /// Norm, SwiGLU, down projection and residual sum, refreshed.
@@ -426,21 +469,32 @@ impl<E: Evaluator> Run<'_, E> {
         tell: &mut Tell<'_, E::Ciphertext>,
     ) -> Result<E::Ciphertext> {
         let (evaluator, Layer { products, functions, .. }) = (self.evaluator, self.layer);
-        let normed = self.decoder.norm(evaluator, middle, &functions.post_norm, functions.middle_residual)?;
+        let schedule = (&functions.schedule, &POST_NORM);
+        let residual = functions.middle_residual;
+        let normed = self.decoder.norm(evaluator, middle, &functions.post_norm, residual, schedule)?;
+        let normed = self.lower(Module::UpGate, 0, &normed)?;
         let normed = Packed::new(normed, self.decoder.layout.hidden);
         let both = products.up_gate.apply(evaluator, &normed)?.mask(evaluator, 1.0)?;
         let layout = both.layout;
         let offset = Complex64::new(0.0, functions.gate.interval.unit_offset() / 2.0);
         let offsets: Vec<Complex64> = layout.mask(1.0).iter().map(|place| place * offset).collect();
         let both = evaluator.add_values(&both.ciphertext, &offsets)?;
-        let both = self.refresh(&both, functions.refreshes.gate, "gate", tell)?;
+        let both = self.at_seam(Module::Activation, &both, tell)?;
+        let both = self.lower(Module::Activation, 0, &both)?;
         let (up, gate) = split_complex(evaluator, &both)?;
         let gate = evaluate_series(evaluator, &gate, &functions.gate.complex_coefficients(), None)?;
+        let gate = self.lower(Module::GateProduct, 0, &gate)?;
         let product = evaluator.mul(&evaluator.lower(&up, gate.level())?, &gate)?;
+        let product = self.lower(Module::Down, 0, &product)?;
         let down = products.down.apply(evaluator, &Packed::new(product, layout))?.mask(evaluator, 1.0)?;
         let ratio = functions.middle_residual / functions.residual;
-        let residual = self.add_residual(middle, ratio, &down.ciphertext)?;
-        self.refresh(&residual, functions.refreshes.residual, "residual", tell)
+        let middle = self.at_seam(Module::MlpResidual, middle, tell)?;
+        let update = self.lower(Module::MlpResidual, 0, &down.ciphertext)?;
+        let residual = self.add_residual(&middle, ratio, &update)?;
+        match functions.schedule.residual {
+            Some(refresh) => self.refresh(&residual, refresh, "residual", tell),
+            None => Ok(residual),
+        }
     }
 
     /// x·`ratio` + `update`; x stands above the update.

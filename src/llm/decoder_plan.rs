@@ -1,8 +1,9 @@
 //! What the encrypted decoder computes at each site: approximations, scales, bootstrap points and their levels.
 //!
-//! A plan is made from ranges ([`super::decoder_ranges`]) and the levels a bootstrap gives. Its bootstrap points are
-//! placed by hand, five in a layer: scores; numerator with the half-iterated denominator; residual after attention;
-//! up + i·gate; residual after the MLP. A layer with a deep input norm has a sixth, behind that norm.
+//! A plan is made from ranges ([`super::decoder_ranges`]) and the levels a bootstrap gives. Its bootstrap points are at
+//! first placed by hand, five in a layer: scores; numerator with the half-iterated denominator; residual after attention;
+//! up + i·gate; residual after the MLP. A layer with a deep input norm has a sixth, behind that norm. A placement
+//! ([`super::decoder_placement`]) then moves them ([`DecoderPlan::placed`]).
 
 use crate::circuits::approximation::{Approximation, Interval};
 use crate::circuits::exp::Exponential;
@@ -11,9 +12,12 @@ use crate::circuits::inverse_sqrt::InverseSquareRoot;
 use crate::circuits::silu::{fit_silu, silu};
 use crate::circuits::softmax::DeferredSoftmax;
 use crate::contract::{BootstrapSummary, Error, Level, Result};
+use crate::placement::Plan;
 
 use super::config::LlamaConfig;
 use super::decoder_ranges::{DecoderRanges, LayerRanges};
+use super::layer_schedule::{LayerSchedule, Refresh};
+use super::module::Module;
 
 /// Largest error each function may make.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -34,32 +38,6 @@ impl Default for Accuracy {
     fn default() -> Self {
         Self { norm: 3e-3, final_norm: 2e-4, exponential: 1e-3, inverse: 1e-3, silu: 1e-3 }
     }
-}
-
-/// One bootstrap point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Refresh {
-    /// Level afterwards.
-    pub level: Level,
-    /// 1, or 2 for the precise mode.
-    pub iterations: usize,
-}
-
-/// The bootstrap points of one layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct LayerRefreshes {
-    /// Normed input, in layers whose norm leaves too few levels for what follows.
-    pub normed: Option<Refresh>,
-    /// Attention scores.
-    pub scores: Refresh,
-    /// Numerator and denominator of the softmax, as one complex vector.
-    pub numerator: Refresh,
-    /// Residual stream after attention.
-    pub middle_residual: Refresh,
-    /// up + i·gate.
-    pub gate: Refresh,
-    /// Residual stream after the MLP.
-    pub residual: Refresh,
 }
 
 /// Softmax of one layer.
@@ -100,10 +78,14 @@ pub struct LayerFunctions {
     pub up: f64,
     /// What the residual stream after the layer is divided by.
     pub residual: f64,
-    /// Where it is bootstrapped.
-    pub refreshes: LayerRefreshes,
-    /// Level of the cached keys and values.
-    pub cache_level: Level,
+    /// Where it bootstraps, and at which levels it runs.
+    pub schedule: LayerSchedule,
+    /// Level of the cached keys.
+    pub key_level: Level,
+    /// Level of the cached values.
+    pub value_level: Level,
+    /// Levels by which the denominator stands above the numerator where their iterations begin.
+    pub division_gap: usize,
 }
 
 /// Everything the decoder computes apart from its weights.
@@ -117,6 +99,8 @@ pub struct DecoderPlan {
     pub layers: Vec<LayerFunctions>,
     /// Norm before the output head.
     pub final_norm: InverseSquareRoot,
+    /// Levels at which it runs: those of the modules of an input norm.
+    pub final_schedule: LayerSchedule,
 }
 
 /// Levels a norm takes: mask, square, polynomial, product.
@@ -149,27 +133,72 @@ impl DecoderPlan {
         if needed > bootstrap.output_level.0 {
             return Err(too_deep("final norm", needed, room));
         }
-        Ok(Self { embedding: ranges.embedding, input_level: bootstrap.output_level, layers, final_norm })
+        Ok(Self {
+            embedding: ranges.embedding,
+            input_level: bootstrap.output_level,
+            layers,
+            final_norm,
+            final_schedule: LayerSchedule::default(),
+        })
+    }
+
+    /// The same functions at the levels of `placement`, bootstrapped where it says. The layers are followed by the final
+    /// norm.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when it has another number of layers, does not hold every module, or bootstraps where the decoder
+    /// cannot. (Levels that do not fit show in [`super::key_plan::plan_keys`], before any key is made.)
+    pub fn placed(mut self, placement: &Plan) -> Result<Self> {
+        let refuse = |why: String| Error::Plan {
+            why,
+            remedy: "make the plan for this model with `cachemir plan --model DIR`".to_owned(),
+        };
+        if placement.layers.len() != self.layers.len() + 1 {
+            return Err(refuse(format!(
+                "it has {} layers, the model has {} and a final norm",
+                placement.layers.len(),
+                self.layers.len()
+            )));
+        }
+        // The bootstrap before a layer happens at the end of the one before it.
+        let mut ends: Vec<Option<Refresh>> = Vec::with_capacity(placement.layers.len());
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            let (schedule, before) = layer.schedule.placed(placement.layer(index)?)?;
+            let run = |module: Module| {
+                let missing = || refuse(format!("layer {index} has no module `{}`", module.name()));
+                schedule.level(module).ok_or_else(missing)
+            };
+            for module in Module::ALL {
+                run(module)?;
+            }
+            (layer.key_level, layer.value_level) = (run(Module::Scores)?, run(Module::Values)?);
+            layer.schedule = schedule;
+            ends.push(before);
+        }
+        let (schedule, before) = self.final_schedule.placed(placement.layer(self.layers.len())?)?;
+        self.final_schedule = schedule;
+        ends.push(before);
+        if ends.first().copied().flatten().is_some() {
+            return Err(refuse("it bootstraps what enters the first layer".to_owned()));
+        }
+        for (layer, end) in self.layers.iter_mut().zip(ends.into_iter().skip(1)) {
+            layer.schedule.residual = end;
+        }
+        self.input_level = placement.entry_level;
+        Ok(self)
     }
 
     /// Bootstrap points of one whole decode step.
     #[must_use]
     pub fn refreshes_per_token(&self) -> usize {
-        self.layers.iter().map(|layer| layer.refreshes.all().count()).sum()
+        self.layers.iter().map(|layer| layer.schedule.refreshes().count()).sum()
     }
 
     /// Bootstraps of one whole decode step: the iterations of all its bootstrap points.
     #[must_use]
     pub fn bootstraps_per_token(&self) -> usize {
-        self.layers.iter().flat_map(|layer| layer.refreshes.all()).map(|refresh| refresh.iterations).sum()
-    }
-}
-
-impl LayerRefreshes {
-    /// All of them, in order.
-    pub fn all(&self) -> impl Iterator<Item = Refresh> {
-        let always = [self.scores, self.numerator, self.middle_residual, self.gate, self.residual];
-        self.normed.into_iter().chain(always)
+        let refreshes = self.layers.iter().flat_map(|layer| layer.schedule.refreshes());
+        refreshes.map(|(_, refresh)| refresh.iterations).sum()
     }
 }
 
@@ -207,26 +236,32 @@ impl LayerFunctions {
             }
         }
         let cache_level = Level(top - cache);
+        let denominator_level = top.saturating_sub(exponential.function.levels() + 1);
+        let division_gap = denominator_level.saturating_sub(cache_level.0.saturating_sub(2));
         let (attention, numerator) =
             AttentionFunctions::new(&site("softmax"), ranges, exponential, accuracy, bootstrap, cache_level)?;
+        let gate_refresh = Refresh { level: Level(bottom + gate.levels() + 3), iterations: 1 };
+        let refreshes = [
+            (Module::QueryKeyValue, normed),
+            (Module::Exponential, Some(full)),
+            (Module::DivideLast, Some(numerator)),
+            (Module::PostNormSquare, Some(full)),
+            (Module::Activation, Some(gate_refresh)),
+        ];
+        let refreshes = refreshes.into_iter().filter_map(|(module, refresh)| Some((module, refresh?)));
         Ok(Self {
             input_norm,
             attention,
             middle_residual: ranges.middle_residual,
             post_norm,
-            refreshes: LayerRefreshes {
-                normed,
-                scores: full,
-                numerator,
-                middle_residual: full,
-                gate: Refresh { level: Level(bottom + gate.levels() + 3), iterations: 1 },
-                residual: full,
-            },
+            schedule: LayerSchedule::by_hand(refreshes, Some(full)),
             gate,
             gate_peak,
             up: ranges.up,
             residual: ranges.residual,
-            cache_level,
+            key_level: cache_level,
+            value_level: cache_level,
+            division_gap,
         })
     }
 }

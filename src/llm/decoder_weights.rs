@@ -9,7 +9,7 @@ use ndarray::Array2;
 
 use crate::circuits::approximation::Interval;
 use crate::circuits::inverse_sqrt::InverseSquareRoot;
-use crate::contract::{Complex64, Error, Evaluator, Result};
+use crate::contract::{Complex64, Error, Evaluator, Level, Result};
 use crate::packing::{
     AttentionPlan, AttentionShape, CacheBounds, FnWeights, Grouping, Order, OutputForm, Packed, Prepared,
     Product, ProductGeometry, Term, VectorLayout,
@@ -69,12 +69,12 @@ impl DecoderLayout {
         })
     }
 
-    /// Attention with a cache at `level`.
+    /// Attention with keys and values cached at these levels.
     ///
     /// # Errors
     /// Those of [`AttentionPlan::new`].
-    pub fn attention(&self, level: crate::contract::Level) -> Result<AttentionPlan> {
-        let bounds = CacheBounds { maximum_tokens: self.context, key_level: level, value_level: level };
+    pub fn attention(&self, key_level: Level, value_level: Level) -> Result<AttentionPlan> {
+        let bounds = CacheBounds { maximum_tokens: self.context, key_level, value_level };
         AttentionPlan::new(self.hidden.slots(), self.ring, self.shape, Grouping::Duplicated, bounds)
     }
 }

@@ -4,10 +4,13 @@
 //! other they are the layer. Run on the simulator they are counted and become the template of a level graph; run on a
 //! backend they are timed. Inputs are encryptions of zero: neither counts nor times depend on the values.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use crate::backend::clear::{ClearClient, ClearEvaluator, ClearParameters};
 use crate::circuits::evaluate_series;
 use crate::circuits::inverse_sqrt::InverseSquareRoot;
-use crate::circuits::softmax::{Denominators, split_complex};
+use crate::circuits::softmax::{Denominators, join_complex, split_complex};
 use crate::contract::{
     BootstrapSummary, CiphertextInfo, Client, Complex64, CountingEvaluator, Error, Evaluator, KeyRequest,
     Level, LevelChain, Result,
@@ -19,148 +22,8 @@ use super::config::LlamaConfig;
 use super::decoder::{Decoder, DecoderState, squared_for_norm};
 use super::decoder_plan::{DecoderPlan, LayerFunctions};
 use super::decoder_weights::{DecoderLayout, LayerProducts};
+use super::module::{Module, may_bootstrap};
 use super::weights::Weights;
-
-/// The modules of a layer in running order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Module {
-    /// Mask, square and sum of the norm before attention.
-    InputNormSquare,
-    /// Its 1/√.
-    InputNormRoot,
-    /// Its product.
-    InputNormScale,
-    /// Projections to queries, keys and values.
-    QueryKeyValue,
-    /// RoPE of query and key, and the shift of the key.
-    Rope,
-    /// Key and value into their caches.
-    Append,
-    /// Q·Kᵀ.
-    Scores,
-    /// exp.
-    Exponential,
-    /// Sums of the weights.
-    Denominator,
-    /// Weights times cached values.
-    Values,
-    /// Iterations of the inverse before the refresh.
-    DivideFirst,
-    /// Iterations after it.
-    DivideLast,
-    /// Output projection and mask.
-    Output,
-    /// Residual sum after attention.
-    AttentionResidual,
-    /// Mask, square and sum of the norm before the MLP.
-    PostNormSquare,
-    /// Its 1/√.
-    PostNormRoot,
-    /// Its product.
-    PostNormScale,
-    /// up + i·gate in one product, and mask.
-    UpGate,
-    /// Split of up and gate, and SiLU.
-    Activation,
-    /// SiLU(gate) · up.
-    GateProduct,
-    /// Down projection and mask.
-    Down,
-    /// Residual sum after the MLP.
-    MlpResidual,
-}
-
-/// Names of the values a module reads, and those it writes with how many like each fit one bootstrapped ciphertext.
-type Edges = (&'static [&'static str], &'static [(&'static str, usize)]);
-
-impl Module {
-    /// All of them, in running order.
-    pub const ALL: [Self; 22] = [
-        Self::InputNormSquare,
-        Self::InputNormRoot,
-        Self::InputNormScale,
-        Self::QueryKeyValue,
-        Self::Rope,
-        Self::Append,
-        Self::Scores,
-        Self::Exponential,
-        Self::Denominator,
-        Self::Values,
-        Self::DivideFirst,
-        Self::DivideLast,
-        Self::Output,
-        Self::AttentionResidual,
-        Self::PostNormSquare,
-        Self::PostNormRoot,
-        Self::PostNormScale,
-        Self::UpGate,
-        Self::Activation,
-        Self::GateProduct,
-        Self::Down,
-        Self::MlpResidual,
-    ];
-
-    /// Its name in cost files and plans.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::InputNormSquare => "input_norm.square",
-            Self::InputNormRoot => "input_norm.root",
-            Self::InputNormScale => "input_norm.scale",
-            Self::QueryKeyValue => "qkv",
-            Self::Rope => "rope",
-            Self::Append => "append",
-            Self::Scores => "scores",
-            Self::Exponential => "exp",
-            Self::Denominator => "denominator",
-            Self::Values => "values",
-            Self::DivideFirst => "divide.first",
-            Self::DivideLast => "divide.last",
-            Self::Output => "output",
-            Self::AttentionResidual => "attention_residual",
-            Self::PostNormSquare => "post_attention_norm.square",
-            Self::PostNormRoot => "post_attention_norm.root",
-            Self::PostNormScale => "post_attention_norm.scale",
-            Self::UpGate => "up_gate",
-            Self::Activation => "activation",
-            Self::GateProduct => "gate_product",
-            Self::Down => "down",
-            Self::MlpResidual => "mlp_residual",
-        }
-    }
-
-    /// Values read and written; of a written one, how many like it share a bootstrap.
-    fn edges(self) -> Edges {
-        match self {
-            Self::InputNormSquare => (&["residual"], &[("input.masked", 2), ("input.mean_square", 2)]),
-            Self::InputNormRoot => (&["input.mean_square"], &[("input.inverse_root", 2)]),
-            Self::InputNormScale => (&["input.masked", "input.inverse_root"], &[("input.normed", 2)]),
-            Self::QueryKeyValue => {
-                (&["input.normed"], &[("query.straight", 2), ("key.straight", 2), ("value", 2)])
-            }
-            Self::Rope => (&["query.straight", "key.straight"], &[("query", 2), ("key", 2)]),
-            Self::Append => (&["key", "value"], &[("key_cache", 1), ("value_cache", 1)]),
-            Self::Scores => (&["query", "key_cache"], &[("scores", 2)]),
-            Self::Exponential => (&["scores"], &[("weights", 2)]),
-            Self::Denominator => (&["weights"], &[("denominator", 2)]),
-            Self::Values => (&["weights", "value_cache"], &[("numerator", 2)]),
-            Self::DivideFirst => {
-                (&["denominator", "numerator"], &[("denominator.half", 2), ("numerator.half", 2)])
-            }
-            Self::DivideLast => (&["denominator.half", "numerator.half"], &[("attended", 2)]),
-            Self::Output => (&["attended"], &[("attention_output", 2)]),
-            Self::AttentionResidual => (&["residual", "attention_output"], &[("middle_residual", 2)]),
-            Self::PostNormSquare => (&["middle_residual"], &[("post.masked", 2), ("post.mean_square", 2)]),
-            Self::PostNormRoot => (&["post.mean_square"], &[("post.inverse_root", 2)]),
-            Self::PostNormScale => (&["post.masked", "post.inverse_root"], &[("post.normed", 2)]),
-            Self::UpGate => (&["post.normed"], &[("up_gate", 1)]),
-            Self::Activation => (&["up_gate"], &[("up", 2), ("activation", 2)]),
-            Self::GateProduct => (&["up", "activation"], &[("gated", 2)]),
-            Self::Down => (&["gated"], &[("mlp_output", 2)]),
-            Self::MlpResidual => (&["middle_residual", "mlp_output"], &[("next_residual", 2)]),
-        }
-    }
-}
 
 /// A module on inputs of one level, ready to run as often as it is timed; returns what it writes.
 pub type Prepared<'a, E> = Box<dyn Fn(&E) -> Result<Vec<<E as Evaluator>::Ciphertext>> + 'a>;
@@ -170,7 +33,7 @@ pub struct LayerModules {
     config: LlamaConfig,
     layout: DecoderLayout,
     functions: LayerFunctions,
-    products: LayerProducts,
+    products: Arc<LayerProducts>,
     rope: Rope,
     residual: f64,
     top: Level,
@@ -205,41 +68,53 @@ impl LayerModules {
         if cached >= context {
             return Err(bad(format!("{cached} cached tokens in a context of {context}")));
         }
-        let residual = match index.checked_sub(1).and_then(|before| plan.layers.get(before)) {
-            Some(before) => before.residual,
-            None => plan.embedding,
-        };
-        let attention = layout.attention(functions.cache_level)?;
+        let attention = layout.attention(functions.key_level, functions.value_level)?;
         let products = LayerProducts::new(&config, &layout, &attention, &functions, &weights.layer(index)?)?;
         let rope = Rope::with_frequencies(config.rope_frequencies(), config.max_position_embeddings);
-        Ok(Self { config, layout, functions, products, rope, residual, top: plan.input_level, cached })
+        let (residual, top, products) = (entering(plan, index), plan.input_level, Arc::new(products));
+        Ok(Self { config, layout, functions, products, rope, residual, top, cached })
     }
 
-    /// The bootstraps that the decoder places by hand.
+    /// Another layer with the functions of layer `index` of `plan` and the weights of this one: counts like that layer.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when there is no such layer.
+    pub(super) fn counting_as(&self, plan: &DecoderPlan, index: usize) -> Result<Self> {
+        let functions = plan.layers.get(index).cloned();
+        let functions = functions.ok_or_else(|| Error::Internal(format!("no layer {index} to count")))?;
+        Ok(self.with(functions, entering(plan, index)))
+    }
+
+    /// The final norm of `plan`, as the input norm of a layer.
+    pub(super) fn final_norm_of(&self, plan: &DecoderPlan) -> Self {
+        let functions = LayerFunctions { input_norm: plan.final_norm.clone(), ..self.functions.clone() };
+        self.with(functions, entering(plan, plan.layers.len()))
+    }
+
+    fn with(&self, functions: LayerFunctions, residual: f64) -> Self {
+        Self {
+            config: self.config.clone(),
+            layout: self.layout.clone(),
+            functions,
+            products: Arc::clone(&self.products),
+            rope: self.rope.clone(),
+            residual,
+            top: self.top,
+            cached: self.cached,
+        }
+    }
+
+    /// The bootstraps of the decoder's plan.
     #[must_use]
     pub fn refreshes(&self) -> Vec<Refresh> {
-        let at = &self.functions.refreshes;
-        let refresh = |before: Option<Module>, values: &[&str], to| Refresh {
-            before: before.map(|module| module.name().to_owned()),
-            values: values.iter().map(|value| (*value).to_owned()).collect(),
-            to,
-        };
-        vec![
-            refresh(Some(Module::Exponential), &["scores"], at.scores.level),
-            refresh(Some(Module::DivideLast), &["denominator.half", "numerator.half"], at.numerator.level),
-            refresh(Some(Module::PostNormSquare), &["middle_residual"], at.middle_residual.level),
-            refresh(Some(Module::Activation), &["up_gate"], at.gate.level),
-            refresh(None, &["next_residual"], at.residual.level),
-        ]
-    }
-
-    /// Levels by which the denominator stands above the numerator where their iterations begin.
-    fn gap(&self) -> usize {
-        let functions = &self.functions;
-        let exponential = functions.attention.softmax.exponential.levels();
-        let denominator = functions.refreshes.scores.level.0.saturating_sub(exponential + 1);
-        let numerator = functions.cache_level.0.saturating_sub(2);
-        denominator.saturating_sub(numerator)
+        let refreshes = self.functions.schedule.refreshes();
+        refreshes
+            .map(|(module, refresh)| Refresh {
+                before: module.map(|module| module.name().to_owned()),
+                values: vec![module.and_then(Module::seam).unwrap_or("next_residual").to_owned()],
+                to: refresh.level,
+            })
+            .collect()
     }
 
     /// Levels by which each value read stands above the level at which the module runs.
@@ -248,7 +123,7 @@ impl LayerModules {
             // The value loses one level to the masks of its lanes; the residual one to its factor.
             Module::Append => vec![0, 1],
             Module::AttentionResidual | Module::MlpResidual => vec![1, 0],
-            Module::DivideFirst => vec![self.gap(), 0],
+            Module::DivideFirst => vec![self.functions.division_gap, 0],
             _ => vec![0; module.edges().0.len()],
         }
     }
@@ -386,13 +261,14 @@ impl LayerModules {
                 Box::new(move |evaluator: &E| {
                     let denominators = Denominators { quarter: x.clone(), magnified: x.clone() };
                     let (f, o) = softmax.before_refresh(evaluator, denominators, o.clone(), &places)?;
-                    Ok(vec![f, o])
+                    Ok(vec![join_complex(evaluator, &f, &o)?])
                 })
             }
             Module::DivideLast => {
-                let (places, o) = (self.places()?, next()?);
+                let places = self.places()?;
                 Box::new(move |evaluator: &E| {
-                    Ok(vec![softmax.after_refresh(evaluator, x.clone(), o.clone(), &places)?])
+                    let (f, o) = split_complex(evaluator, &x)?;
+                    Ok(vec![softmax.after_refresh(evaluator, f, o, &places)?])
                 })
             }
             Module::Output => {
@@ -467,14 +343,37 @@ impl LayerModules {
     /// # Errors
     /// [`Error::Plan`] when a module runs nowhere; those of the simulator.
     pub fn template(&self, chain: &LevelChain, bootstrap: BootstrapSummary) -> Result<LayerTemplate> {
-        let mut template = LayerTemplate::new("decoder layer");
+        self.template_of("decoder layer", &Module::ALL, (chain, bootstrap), &mut Counts::default())
+    }
+
+    /// `modules` in a row as a template; what `known` holds already is not counted again.
+    ///
+    /// # Errors
+    /// As [`LayerModules::template`].
+    pub(super) fn template_of(
+        &self,
+        name: &str,
+        modules: &[Module],
+        (chain, bootstrap): (&LevelChain, BootstrapSummary),
+        known: &mut Counts,
+    ) -> Result<LayerTemplate> {
+        let mut template = LayerTemplate::new(name);
         let mut names: Vec<&str> = vec!["residual"];
         let residual = template.value("residual", 1, 2);
         template.inputs.push(residual);
         let segments = self.segments()?;
-        for module in Module::ALL {
+        let iterations = self.functions.schedule.refresh(Module::DivideLast).map_or(1, |it| it.iterations);
+        for module in modules.iter().copied() {
             let (reads, writes) = module.edges();
-            let counted = self.count(module, chain, bootstrap)?;
+            let key = (module, self.signature(module)?);
+            let counted = match known.get(&key) {
+                Some(counted) => counted.clone(),
+                None => {
+                    let counted = self.count(module, chain, bootstrap)?;
+                    known.insert(key, counted.clone());
+                    counted
+                }
+            };
             let find = |name: &&str| {
                 names.iter().position(|known| known == name).map(ValueId).ok_or_else(|| {
                     Error::Internal(format!("`{}` reads `{name}` before it is written", module.name()))
@@ -487,22 +386,52 @@ impl LayerModules {
             for ((name, lanes), depth) in writes.iter().zip(counted.depths) {
                 let ciphertexts = match *name {
                     "scores" | "weights" => segments,
+                    // A precise bootstrap is two.
+                    "halves" => iterations,
                     _ => 1,
                 };
                 names.push(name);
-                written.push(Write { value: template.value(name, ciphertexts, *lanes), depth });
+                let value = template.value(name, ciphertexts, *lanes);
+                if let Some(value) = template.values.get_mut(value.0) {
+                    value.may_bootstrap = may_bootstrap(&value.name);
+                }
+                written.push(Write { value, depth });
             }
+            // A precise bootstrap ends lower.
+            let highest = match module {
+                Module::DivideLast => self.top.0.saturating_sub(iterations - 1),
+                _ => self.top.0,
+            };
             template.operations.push(OperationTemplate {
                 name: module.name().to_owned(),
                 reads,
                 writes: written,
                 stages: counted.stages,
-                levels: counted.lowest..=self.top.0,
+                levels: counted.lowest..=highest,
             });
         }
-        let last = names.iter().position(|name| *name == "next_residual").map(ValueId);
-        template.outputs.extend(last);
+        let outputs = modules.last().into_iter().flat_map(|module| module.edges().1);
+        let outputs = outputs.filter_map(|(output, _)| names.iter().position(|name| name == output));
+        template.outputs.extend(outputs.map(ValueId));
         Ok(template)
+    }
+
+    /// What the counts of a module depend on beside the sizes of the model: the functions it evaluates.
+    fn signature(&self, module: Module) -> Result<String> {
+        let functions = &self.functions;
+        let softmax = &functions.attention.softmax;
+        let squares = functions.attention.square_shifts.iter().flatten().any(|weight| *weight != 0.0);
+        let json = match module {
+            Module::InputNormRoot => serde_json::to_string(&functions.input_norm),
+            Module::PostNormRoot => serde_json::to_string(&functions.post_norm),
+            Module::Exponential => serde_json::to_string(&softmax.exponential),
+            Module::DivideFirst => serde_json::to_string(&(&softmax.before, functions.division_gap)),
+            Module::DivideLast => serde_json::to_string(&softmax.after),
+            Module::Activation => serde_json::to_string(&functions.gate),
+            Module::Rope | Module::Scores => serde_json::to_string(&squares),
+            _ => Ok(String::new()),
+        };
+        json.map_err(|error| Error::Internal(format!("functions of `{}`: {error}", module.name())))
     }
 
     fn count(&self, module: Module, chain: &LevelChain, bootstrap: BootstrapSummary) -> Result<Counted> {
@@ -572,8 +501,18 @@ impl LayerModules {
     }
 }
 
+/// Modules counted so far, by what their counts depend on.
+pub(super) type Counts = HashMap<(Module, String), Counted>;
+
+/// What the residual stream is divided by where layer `index` is entered.
+fn entering(plan: &DecoderPlan, index: usize) -> f64 {
+    let before = index.checked_sub(1).and_then(|before| plan.layers.get(before));
+    before.map_or(plan.embedding, |before| before.residual)
+}
+
 /// A module as counted.
-struct Counted {
+#[derive(Clone)]
+pub(super) struct Counted {
     lowest: usize,
     depths: Vec<usize>,
     stages: Vec<Work>,
@@ -670,13 +609,14 @@ mod tests {
         let prices = Prices { operations: &operations, file: None };
         let costs = BootstrapCosts::constant(100.0, Level(TOP)).with_pairing(1.0);
         let mut work = Work::default();
-        for modules in &layers {
+        for (modules, functions) in layers.iter().zip(&decoder.plan().layers) {
             let template = modules.template(&parameters.chain, bootstrap).unwrap();
             let graph = template.graph(&prices, Level(TOP)).unwrap();
             let by_hand = run_in_order(&graph, &costs, Level(TOP), &modules.refreshes()).unwrap();
             assert_eq!(by_hand.exit, [Level(TOP)]);
             // The last refresh has no step.
-            assert_eq!(by_hand.bootstraps(), 4);
+            let inside = functions.schedule.refreshes().filter(|(module, _)| module.is_some());
+            assert_eq!(by_hand.bootstraps(), inside.map(|(_, refresh)| refresh.iterations).sum::<usize>());
             work += template.work();
         }
         // Beside the layers a step has the final norm: a mask, a square, one polynomial and a product.

@@ -97,6 +97,9 @@ impl BootstrapCosts {
     /// as their layout has lanes.
     #[must_use]
     pub fn group(&self, values: &[&Value], level: Level) -> Option<GroupCost> {
+        if values.iter().any(|value| !value.may_bootstrap) {
+            return None;
+        }
         let ciphertexts: usize = values.iter().map(|value| value.ciphertexts).sum();
         let lanes = values.iter().map(|value| value.lanes).min().unwrap_or(1);
         let at = |level: usize| self.seconds.get(level).copied().flatten();
@@ -121,7 +124,7 @@ mod tests {
     use super::*;
 
     fn value(ciphertexts: usize, lanes: usize) -> Value {
-        Value { name: "v".to_owned(), ciphertexts, lanes }
+        Value { name: "v".to_owned(), ciphertexts, lanes, may_bootstrap: true }
     }
 
     #[test]

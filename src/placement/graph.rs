@@ -23,6 +23,13 @@ pub struct Value {
     /// How many values laid out like this one fit one bootstrapped ciphertext: 1 when its slots are complex and full,
     /// 2 when they are real (a + i·b), more when they are interleaved with stride t and clean (2·t; spec section 8).
     pub lanes: usize,
+    /// Whether it may be bootstrapped at all: one that is not bounded by 1, or not clean, may not.
+    #[serde(default = "always")]
+    pub may_bootstrap: bool,
+}
+
+fn always() -> bool {
+    true
 }
 
 /// An operation reads a value.
@@ -157,6 +164,14 @@ impl LevelGraph {
         self.alive.get(k).map_or(&[], Vec::as_slice)
     }
 
+    /// The same graph with every value free to be bootstrapped.
+    #[must_use]
+    pub fn without_restrictions(&self) -> Self {
+        let mut graph = self.clone();
+        graph.values.iter_mut().for_each(|value| value.may_bootstrap = true);
+        graph
+    }
+
     /// Operations that read `value`.
     pub fn readers(&self, value: ValueId) -> impl Iterator<Item = &Operation> {
         self.operations.iter().filter(move |operation| operation.reads.iter().any(|read| read.value == value))
@@ -176,8 +191,15 @@ pub struct LevelGraphBuilder {
 impl LevelGraphBuilder {
     /// A value that an operation will write.
     pub fn value(&mut self, name: impl Into<String>, ciphertexts: usize, lanes: usize) -> ValueId {
-        self.values.push(Value { name: name.into(), ciphertexts, lanes });
+        self.values.push(Value { name: name.into(), ciphertexts, lanes, may_bootstrap: true });
         ValueId(self.values.len() - 1)
+    }
+
+    /// Says of the value added last whether it may be bootstrapped.
+    pub fn may_bootstrap(&mut self, may_bootstrap: bool) {
+        if let Some(value) = self.values.last_mut() {
+            value.may_bootstrap = may_bootstrap;
+        }
     }
 
     /// A value that enters the graph.

@@ -33,6 +33,9 @@ pub fn pruning_obstacles(graph: &LevelGraph, costs: &BootstrapCosts) -> Vec<Stri
         if uses > 1 {
             obstacles.push(format!("value `{}` is used {uses} times", value.name));
         }
+        if !value.may_bootstrap {
+            obstacles.push(format!("value `{}` may not be bootstrapped", value.name));
+        }
     }
     obstacles
 }

@@ -78,6 +78,7 @@ fn random_case(seed: u64, kind: Kind) -> Case {
         for copy in 0..writes {
             let (ciphertexts, lanes) = size(&mut rng);
             let value = builder.value(format!("value {index}.{copy}"), ciphertexts, lanes);
+            builder.may_bootstrap(kind.chain || rng.random_bool(0.8));
             write.push(Write { value, depth: if copy == 0 { depth } else { rng.random_range(0..=depth) } });
             known.push(value);
         }

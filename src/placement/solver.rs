@@ -178,6 +178,8 @@ struct Stop<'a> {
     survives: u16,
     /// Positions that are inputs of the graph.
     origins: u16,
+    /// Positions that may be bootstrapped.
+    bootstrapped: u16,
     /// For every position alive after the operation: where its level comes from.
     next: Vec<Source>,
     /// Operations done after this one.
@@ -326,6 +328,7 @@ impl<'a> Solver<'a> {
         Ok(Stop {
             values: alive.iter().map(|value| self.graph.value(*value)).collect::<Result<_>>()?,
             survives: bits(&|value| after.contains(value)),
+            bootstrapped: bits(&|value| self.graph.value(*value).is_ok_and(|value| value.may_bootstrap)),
             origins: bits(&|value| self.graph.inputs().contains(value)),
             groups: vec![OnceCell::new(); 1 << alive.len()],
             done: index + 1,
@@ -405,7 +408,7 @@ impl<'a> Solver<'a> {
 
     /// Values that may take part in a bootstrap now: high enough to enter one, and of use afterwards.
     fn may_ride(&self, stop: &Stop<'_>, levels: &Levels, needed: &Levels) -> u16 {
-        let mut bits = 0;
+        let mut bits = 0u16;
         for (at, (level, needed)) in levels.iter().zip(needed).take(stop.alive.len()).enumerate() {
             let of_use = stop.survives & (1 << at) != 0 || level < needed;
             let lowest = *level == self.minimum_input || stop.origins & (1 << at) != 0;
@@ -413,7 +416,7 @@ impl<'a> Solver<'a> {
                 bits |= 1 << at;
             }
         }
-        bits
+        bits & stop.bootstrapped
     }
 
     fn bootstrap_group(

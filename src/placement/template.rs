@@ -46,7 +46,12 @@ impl LayerTemplate {
 
     /// Adds a value of `ciphertexts` ciphertexts, of which `lanes` fit one when they are bootstrapped.
     pub fn value(&mut self, name: &str, ciphertexts: usize, lanes: usize) -> ValueId {
-        self.values.push(Value { name: name.to_owned(), ciphertexts: ciphertexts.max(1), lanes });
+        self.values.push(Value {
+            name: name.to_owned(),
+            ciphertexts: ciphertexts.max(1),
+            lanes,
+            may_bootstrap: true,
+        });
         ValueId(self.values.len() - 1)
     }
 
@@ -99,6 +104,7 @@ impl LayerTemplate {
             } else {
                 builder.value(value.name.clone(), value.ciphertexts, value.lanes);
             }
+            builder.may_bootstrap(value.may_bootstrap);
         }
         for operation in &self.operations {
             builder.push(Operation {
