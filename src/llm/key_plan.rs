@@ -24,6 +24,8 @@ pub struct KeyPlan {
 /// Those of [`Decoder::step`]: a plan that runs out of levels shows here, before any key is made.
 pub fn plan_keys(decoder: &Decoder, chain: &LevelChain, bootstrap: BootstrapSummary) -> Result<KeyPlan> {
     let slots = decoder.layout().hidden.slots();
+    // Values do not matter for keys, and those of an empty sequence leave the intervals of the functions.
+    let bootstrap = BootstrapSummary { bound: f64::INFINITY, ..bootstrap };
     let parameters =
         ClearParameters { slots, chain: chain.clone(), bootstrapping: Some(bootstrap), noise: None };
     let mut request = KeyRequest::new();
@@ -33,7 +35,6 @@ pub fn plan_keys(decoder: &Decoder, chain: &LevelChain, bootstrap: BootstrapSumm
         let evaluator = CountingEvaluator::new(ClearEvaluator::dry_run(parameters.clone()));
         let mut state: DecoderState<_> = decoder.new_state();
         state.pad_with_zeros(&evaluator, position)?;
-        // The zero vector: ranges do not matter for keys, and it lies inside every bootstrap's bound.
         let zero = crate::contract::Client::encrypt(
             &crate::backend::clear::ClearClient::new(parameters.clone()),
             &[Complex64::ZERO],
