@@ -16,7 +16,7 @@ use cachemir::llm::calibrate::calibrate;
 use cachemir::llm::calibration::CalibrationTargets;
 use cachemir::llm::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
 use cachemir::llm::client::GenerationClient;
-use cachemir::llm::decoder::Decoder;
+use cachemir::llm::decoder::{Decoder, Progress};
 use cachemir::llm::decoder_placement::{DecoderPlacement, PlacementScheme, place_decoder};
 use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
 use cachemir::llm::decoder_ranges::DecoderRanges;
@@ -113,10 +113,13 @@ fn request(count: usize) -> GenerationRequest {
 }
 
 /// Client of `parameters` and an evaluator with the planned keys only.
-fn parties(parameters: ClearParameters) -> (GenerationClient<'static, ClearClient>, ClearEvaluator) {
+fn parties(
+    parameters: ClearParameters,
+    wave: usize,
+) -> (GenerationClient<'static, ClearClient>, ClearEvaluator) {
     let Fixture { prepared, decoder, .. } = fixture();
     let codec = HiddenCodec::new(prepared.model.config(), decoder.plan(), SLOTS, CONTEXT).unwrap();
-    let keys = plan_keys(decoder, &parameters.chain, summary()).unwrap();
+    let keys = plan_keys(decoder, &parameters.chain, summary(), wave).unwrap();
     assert_eq!(keys.operations.bootstraps, decoder.plan().refreshes_per_token(), "as planned");
     let client = GenerationClient::new(ClearClient::new(parameters), codec, &prepared.model);
     let evaluator = client.evaluation_keys(&keys.request).unwrap();
@@ -125,7 +128,7 @@ fn parties(parameters: ClearParameters) -> (GenerationClient<'static, ClearClien
 
 fn session(parameters: ClearParameters, count: usize) -> Session<'static, ClearClient> {
     let Fixture { prepared, decoder, .. } = fixture();
-    let (client, evaluator) = parties(parameters);
+    let (client, evaluator) = parties(parameters, 1);
     let mut state = decoder.new_state();
     decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache).unwrap();
     let server = GenerationServer::new(decoder, evaluator, state);
@@ -193,6 +196,48 @@ fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_rescal
     assert!(errors[0] <= 1.0 && errors[1] <= errors[0] / 1.5 && errors[2] <= 0.5, "{errors:?}");
 }
 
+/// Tokens of a prompt that share ciphertexts see what they see one by one: same logits, same caches, the bootstraps of one.
+#[test]
+fn a_prompt_read_in_waves_gives_the_logits_of_one_read_token_by_token() {
+    let Fixture { prepared, decoder, .. } = fixture();
+    let tokens: Vec<u32> = PROMPT.into_iter().cycle().take(7).collect();
+    assert!(decoder.wave_capacity() >= 4, "room for {}", decoder.wave_capacity());
+    let (client, evaluator) = parties(parameters(), 4);
+    let run = |waves: &[usize]| {
+        let mut state = decoder.new_state();
+        decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache).unwrap();
+        let (mut answer, mut bootstraps, mut left) = (None, 0, tokens.as_slice());
+        for wave in waves {
+            let (own, rest) = left.split_at(*wave);
+            left = rest;
+            let encrypted = client.encrypt_tokens(own).unwrap();
+            let mut count = |progress: Progress, _: &_| bootstraps += usize::from(progress.refreshed);
+            let wave = (&encrypted, *wave);
+            answer = decoder.step_wave(&evaluator, &mut state, wave, left.is_empty(), &mut count).unwrap();
+        }
+        assert_eq!(state.position(), prepared.frame.prefix.len() + tokens.len());
+        (client.logits(&answer.unwrap()).unwrap(), bootstraps)
+    };
+    let (alone, _) = run(&[1; 7]);
+    for waves in [vec![4, 3], vec![2, 1, 4], vec![3, 4]] {
+        let (together, bootstraps) = run(&waves);
+        let error = alone.iter().zip(&together).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        println!("waves {waves:?}: {bootstraps} bootstraps, logits within {error:.1e}");
+        assert!(error < 1e-4, "waves {waves:?}: {error}");
+        // The last layer's five are spared by the waves without output.
+        assert_eq!(bootstraps, waves.len() * 5 + 5);
+    }
+    let hidden = prepared.model.forward(&tokens, &mut prepared.prefix_cache.clone(), &mut ExactFunctions);
+    let exact = prepared.model.logits(&hidden.unwrap());
+    let exact = exact.row(exact.nrows() - 1).to_vec();
+    let error = alone.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(error <= 0.05, "{error} from the exact model");
+    let one = client.encrypt_token(tokens[0]).unwrap();
+    let too_many = (&one, decoder.wave_capacity() + 1);
+    let refused = decoder.step_wave(&evaluator, &mut decoder.new_state(), too_many, true, &mut |_, _| {});
+    assert!(refused.unwrap_err().to_string().contains("fit"));
+}
+
 #[test]
 fn an_interrupted_generation_goes_on_with_the_same_tokens() {
     let Fixture { prepared, decoder, .. } = fixture();
@@ -217,7 +262,7 @@ fn an_interrupted_generation_goes_on_with_the_same_tokens() {
     let other =
         CheckpointHeader { request: GenerationRequest { prompt: vec![5], ..request(3) }, ..header.clone() };
     assert!(saved.require(&other).unwrap_err().to_string().contains("prompt"));
-    let (client, evaluator) = parties(parameters());
+    let (client, evaluator) = parties(parameters(), 1);
     let state = decoder.state_from_bytes(&evaluator, &caches).unwrap();
     assert_eq!(state.position(), prepared.frame.prefix.len() + PROMPT.len());
     let server = GenerationServer::new(decoder, evaluator, state);

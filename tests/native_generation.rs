@@ -72,7 +72,7 @@ fn free_running_tokens_under_encryption_are_those_of_the_exact_model_also_after_
     let plan = functions.placed(&placement.plan).unwrap();
     let codec = HiddenCodec::new(config, &plan, client.slots(), context).unwrap();
     let decoder = Decoder::new(&weights, plan, client.slots(), context).unwrap();
-    let keys = plan_keys(&decoder, client.ckks().parameters().chain(), bootstrap).unwrap();
+    let keys = plan_keys(&decoder, client.ckks().parameters().chain(), bootstrap, 1).unwrap();
 
     let client = GenerationClient::new(client, codec.clone(), &prepared.model);
     let evaluator = client.evaluation_keys(&keys.request).unwrap();

@@ -226,7 +226,7 @@ impl Modules {
         request.bootstrapping(client.slots());
         if let Some(subject) = subject {
             request.merge(&subject.modules.keys(chain, summary)?);
-            request.merge(&plan_keys(&subject.decoder, chain, summary)?.request);
+            request.merge(&plan_keys(&subject.decoder, chain, summary, 1)?.request);
         }
         let key_bytes = client.predicted_key_bytes(&request)?;
         let needed_bytes = key_bytes + key_bytes / 8 + 60_000 * client.slots() as u64;

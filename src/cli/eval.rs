@@ -169,7 +169,7 @@ impl Eval {
         let plan = setup.plan(None)?;
         let codec = HiddenCodec::new(config, &plan, scheme.slots, context)?;
         let decoder = Decoder::new(&weights, plan, scheme.slots, context)?;
-        let keys = plan_keys(&decoder, &scheme.chain, scheme.bootstrap)?;
+        let keys = plan_keys(&decoder, &scheme.chain, scheme.bootstrap, 1)?;
         let client = GenerationClient::new(client, codec, &prepared.model);
         let evaluator = client.evaluation_keys(&keys.request)?;
         let positions = self.positions.unwrap_or(usize::MAX);

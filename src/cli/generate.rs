@@ -87,6 +87,10 @@ pub struct Generate {
     /// Where to bootstrap and to which level, as `cachemir plan --model` writes it; solved at the start without it.
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+    /// Prompt tokens that go through the model together, sharing bootstraps, as far as they fit; 1 for one by one. More of
+    /// them need more rotation keys.
+    #[arg(long, default_value_t = 8, value_name = "TOKENS")]
+    wave: usize,
     /// Also run the exact f32 model on the same tokens and compare; fails when a token is not the exact model's where that one
     /// is sure, a logit is wrong by more than 0.05, or a bootstrap lost too many bits.
     #[arg(long)]
@@ -225,7 +229,8 @@ impl Generate {
         if let Some((saved, _)) = &saved {
             saved.require(&header)?;
         }
-        let keys = plan_keys(&decoder, &scheme.chain, scheme.bootstrap)?;
+        let wave = self.wave.min(decoder.wave_capacity()).min(request.prompt.len()).max(1);
+        let keys = plan_keys(&decoder, &scheme.chain, scheme.bootstrap, wave)?;
         let key_bytes = key_bytes(&client, &keys.request)?;
         let needed_bytes = key_bytes + key_bytes / 8 + WORKING_BYTES_PER_SLOT * scheme.slots as u64;
         if let Some(available_bytes) = available_memory_bytes()
@@ -265,7 +270,8 @@ impl Generate {
             }
         };
         let server = GenerationServer::new(&decoder, evaluator, state);
-        let mut session = Session::new(client, server, request.clone(), header.generated.clone())?;
+        let mut session =
+            Session::new(client, server, request.clone(), header.generated.clone())?.with_wave(wave);
         let mut shadow = match self.verify && saved.is_none() {
             true => {
                 let bootstrap = session.server().evaluator().bootstrapping();
@@ -273,7 +279,8 @@ impl Generate {
             }
             false => None,
         };
-        let (steps, bootstraps) = self.stream(&mut session, &prepared, &mut header, shadow.as_mut())?;
+        let (steps, bootstraps) =
+            self.stream(&mut session, &prepared, &mut header, (shadow.as_mut(), wave))?;
 
         let token_ids: Vec<u32> = session.generated().to_vec();
         let seconds: Vec<f64> = steps.iter().map(|step| step.elapsed.as_secs_f64()).collect();
@@ -382,8 +389,9 @@ impl Generate {
         session: &mut Session<'_, K>,
         prepared: &PreparedModel,
         header: &mut CheckpointHeader,
-        mut shadow: Option<&mut Shadow<'_>>,
+        shadow: (Option<&mut Shadow<'_>>, usize),
     ) -> anyhow::Result<(Vec<GeneratedToken>, usize)> {
+        let (mut shadow, wave) = shadow;
         let mut shown = prepared.tokenizer.decode(session.generated())?;
         print!("{}{shown}", self.prompt);
         std::io::stdout().flush()?;
@@ -391,13 +399,14 @@ impl Generate {
         // All but the last token of the prompt stop at the last layer's cache.
         let per_token = session.server().decoder().plan().refreshes_per_token();
         let last_layer = per_token / prepared.model.config().num_hidden_layers;
-        let mut expected = session.pending().len().saturating_sub(1) * (per_token - last_layer) + per_token;
+        let waves = session.pending().len().div_ceil(wave);
+        let mut expected = waves.saturating_sub(1) * (per_token - last_layer) + per_token;
         loop {
             let (start, mut done, mut iterations) = (Instant::now(), 0usize, 0usize);
             let terminal = std::io::stderr().is_terminal();
             let mut failure = None;
             if let Some(shadow) = &mut shadow {
-                shadow.expect(session.pending());
+                shadow.expect(&session.pending(), wave);
             }
             let step = session.next_token(&mut |client, progress, value| {
                 if let Some(shadow) = &mut shadow

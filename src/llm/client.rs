@@ -50,10 +50,22 @@ impl<'m, K: Client> GenerationClient<'m, K> {
     /// Encrypts a token: its embedding, scaled and packed.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] for a token outside the vocabulary; those of [`Client::encrypt`].
+    /// Those of [`GenerationClient::encrypt_tokens`].
     pub fn encrypt_token(&self, token: u32) -> Result<CiphertextOf<K>> {
-        let embedding: Vec<f64> = self.model.embedding(token)?.iter().copied().map(f64::from).collect();
-        self.keys.encrypt(&self.codec.pack(&embedding)?, self.codec.input_level())
+        self.encrypt_tokens(&[token])
+    }
+
+    /// Encrypts consecutive tokens of a prompt, side by side in one ciphertext.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for a token outside the vocabulary, no token, or more than fit; those of
+    /// [`Client::encrypt`].
+    pub fn encrypt_tokens(&self, tokens: &[u32]) -> Result<CiphertextOf<K>> {
+        let embedding = |token: &u32| -> Result<Vec<f64>> {
+            Ok(self.model.embedding(*token)?.iter().copied().map(f64::from).collect())
+        };
+        let embeddings: Vec<Vec<f64>> = tokens.iter().map(embedding).collect::<Result<_>>()?;
+        self.keys.encrypt(&self.codec.pack_wave(&embeddings)?, self.codec.input_level())
     }
 
     /// Logits out of the hidden state the server returned.

@@ -95,6 +95,8 @@ pub struct DecoderPlan {
     pub embedding: f64,
     /// Level at which embeddings are encrypted.
     pub input_level: Level,
+    /// Level that a bootstrap gives at most.
+    pub highest: Level,
     /// The layers.
     pub layers: Vec<LayerFunctions>,
     /// Norm before the output head.
@@ -136,6 +138,7 @@ impl DecoderPlan {
         Ok(Self {
             embedding: ranges.embedding,
             input_level: bootstrap.output_level,
+            highest: bootstrap.output_level,
             layers,
             final_norm,
             final_schedule: LayerSchedule::default(),
@@ -203,6 +206,23 @@ impl DecoderPlan {
 }
 
 impl LayerFunctions {
+    /// Whether its levels leave one for each mask that takes the tokens of a wave apart, under bootstraps to at most
+    /// `highest`: of what leaves the norm when that is bootstrapped, of the softmax's weights, and of its quotient.
+    pub(super) fn has_level_for_waves(&self, highest: Level) -> bool {
+        let levels = [Module::Exponential, Module::Values].map(|module| self.schedule.level(module));
+        let [Some(exponential), Some(values)] = levels else {
+            // Levels of a plan by hand have them.
+            return true;
+        };
+        let refreshed = |module: Module| match self.schedule.refresh(module) {
+            Some(refresh) => refresh.level.0 + refresh.iterations <= highest.0,
+            None => module == Module::QueryKeyValue,
+        };
+        refreshed(Module::QueryKeyValue)
+            && refreshed(Module::DivideLast)
+            && exponential.0 > values.0 + self.attention.softmax.exponential.levels()
+    }
+
     fn new(
         config: &LlamaConfig,
         index: usize,
@@ -220,10 +240,10 @@ impl LayerFunctions {
         // Product and RoPE (or the mask of the values) below the norm; below those the scores with their mask, or the
         // weighted values with theirs and one product.
         let fits = norm_levels(&input_norm) + 5 + bottom <= top;
-        let normed = (!fits).then_some(full);
         // Softmax weights meet the cached values at the values' level, so these need not stand above the weights.
         let exponential = SoftmaxExponential::new(ranges, accuracy)?;
-        let cache = if fits { norm_levels(&input_norm) + 2 } else { exponential.function.levels().max(2) };
+        // One level more, for the mask that takes the tokens of a wave apart.
+        let cache = if fits { norm_levels(&input_norm) + 2 } else { exponential.function.levels() + 1 };
         let stretches = [
             ("norm", norm_levels(&input_norm)),
             ("norm, projections and scores", cache + 3),
@@ -236,6 +256,9 @@ impl LayerFunctions {
             }
         }
         let cache_level = Level(top - cache);
+        // Above the cache: the mask that takes tokens apart, the product and RoPE.
+        let level = Level((cache_level.0 + 3).min(top));
+        let normed = (!fits).then_some(Refresh { level, iterations: 1 });
         let denominator_level = top.saturating_sub(exponential.function.levels() + 1);
         let division_gap = denominator_level.saturating_sub(cache_level.0.saturating_sub(2));
         let (attention, numerator) =
@@ -351,8 +374,8 @@ fn split_softmax(
     refresh: Refresh,
     bottom: usize,
 ) -> Result<DeferredSoftmax> {
-    // After the refresh: the iterations, the output projection and its mask.
-    let after = refresh.level.0.saturating_sub(bottom + 2);
+    // After the refresh: the iterations, the mask that takes the tokens of a wave apart, the output projection and its mask.
+    let after = refresh.level.0.saturating_sub(bottom + 3);
     let iterations = RelaxedInverse::fit(low, error)?.steps.len().max(2);
     let (low, iterations) = if iterations <= before + after {
         (low, iterations)

@@ -124,6 +124,11 @@ impl LayerProducts {
             .map_err(|applied| Error::Internal(format!("{} results of 3 products", applied.len())))
     }
 
+    /// Layout of up and gate: clean.
+    pub fn intermediate(&self) -> VectorLayout {
+        self.up_gate.geometry().output().clean()
+    }
+
     /// Products of `weights` with the factors of `functions` folded in.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use crate::circuits::inverse_sqrt::InverseSquareRoot;
 use crate::contract::{Complex64, Level, Result};
+use crate::packing::Wave;
 
 use super::config::LlamaConfig;
 use super::decoder_plan::DecoderPlan;
@@ -45,6 +46,16 @@ impl HiddenCodec {
     pub fn pack(&self, embedding: &[f64]) -> Result<Vec<Complex64>> {
         let scaled: Vec<f64> = embedding.iter().map(|x| x / self.embedding).collect();
         self.layout.hidden_order.pack(&self.layout.hidden, &scaled)
+    }
+
+    /// Slot values of consecutive embeddings, side by side, for [`super::decoder::Decoder::step_wave`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for no or too many embeddings, or one with fewer values than the hidden size.
+    pub fn pack_wave(&self, embeddings: &[Vec<f64>]) -> Result<Vec<Complex64>> {
+        let wave = Wave::new(self.layout.hidden, embeddings.len())?;
+        let packed: Vec<_> = embeddings.iter().map(|x| self.pack(x)).collect::<Result<_>>()?;
+        Ok(wave.pack_slots(&packed))
     }
 
     /// The hidden state after the final norm, without its γ, out of decrypted slots.

@@ -15,7 +15,7 @@ use crate::contract::{
     BootstrapSummary, CiphertextInfo, Client, Complex64, CountingEvaluator, Error, Evaluator, KeyRequest,
     Level, LevelChain, Result,
 };
-use crate::packing::{AttentionPlan, CacheBounds, Grouping, KeyValueCache, Packed, Rope};
+use crate::packing::{AttentionPlan, CacheBounds, Grouping, KeyValueCache, Packed, Rope, Wave};
 use crate::placement::{LayerTemplate, OperationTemplate, Read, Refresh, ValueId, Work, Write};
 
 use super::config::LlamaConfig;
@@ -230,7 +230,7 @@ impl LayerModules {
                 Box::new(move |evaluator: &E| {
                     let [vector] = &query;
                     let shift = squares.then_some(vector);
-                    let scores = plan.shifted_scores(evaluator, &query, shift, &cache, 0.5)?;
+                    let scores = plan.shifted_scores(evaluator, &query, shift, &cache, 0.5, None)?;
                     scores.iter().map(|scores| evaluator.add_values(scores, &constants)).collect()
                 })
             }
@@ -319,7 +319,8 @@ impl LayerModules {
         norm: &InverseSquareRoot,
         residual: f64,
     ) -> Result<Vec<E::Ciphertext>> {
-        let (x, unit) = squared_for_norm(evaluator, &self.layout.hidden, &self.config, x, norm, residual)?;
+        let (x, unit) =
+            squared_for_norm(evaluator, &Wave::single(self.layout.hidden), &self.config, x, norm, residual)?;
         Ok(vec![x, unit])
     }
 
@@ -620,7 +621,7 @@ mod tests {
             work += template.work();
         }
         // Beside the layers a step has the final norm: a mask, a square, one polynomial and a product.
-        let counted = plan_keys(&decoder, &parameters.chain, bootstrap).unwrap().operations;
+        let counted = plan_keys(&decoder, &parameters.chain, bootstrap, 1).unwrap().operations;
         let products = counted.ciphertext_products as f64 - work.ciphertext_products;
         assert!((3.0..40.0).contains(&products), "{} of {work:?}", counted.ciphertext_products);
         let plain = counted.plaintext_products as f64 - work.plaintext_products;

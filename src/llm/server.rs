@@ -48,8 +48,24 @@ impl<'d, E: Evaluator> GenerationServer<'d, E> {
         wants_output: bool,
         observer: &mut Observer<'_, E::Ciphertext>,
     ) -> Result<Option<E::Ciphertext>> {
+        self.accept_wave(token, 1, wants_output, observer)
+    }
+
+    /// Takes `tokens` consecutive tokens in one ciphertext; with `wants_output` answers the encrypted hidden state of the
+    /// last one after the final norm. On an error the sequence stays as it was.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::step_wave`].
+    pub fn accept_wave(
+        &mut self,
+        wave: &E::Ciphertext,
+        tokens: usize,
+        wants_output: bool,
+        observer: &mut Observer<'_, E::Ciphertext>,
+    ) -> Result<Option<E::Ciphertext>> {
         let mut state = self.state.clone();
-        let answer = self.decoder.step(&self.evaluator, &mut state, token, wants_output, observer)?;
+        let answer =
+            self.decoder.step_wave(&self.evaluator, &mut state, (wave, tokens), wants_output, observer)?;
         self.state = state;
         Ok(answer)
     }

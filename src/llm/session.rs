@@ -1,6 +1,7 @@
 //! A generation: prompt in, tokens out, between a client and a server that exchange ciphertexts only.
 //!
-//! The private prompt is read token by token; all but its last token stop as soon as the last layer has cached them.
+//! The private prompt is read a wave of tokens at a time; all but its last token stop as soon as the last layer has
+//! cached them.
 
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,7 @@ pub struct Session<'m, K: Client> {
     request: GenerationRequest,
     generated: Vec<u32>,
     finished: bool,
+    wave: usize,
 }
 
 impl<'m, K: Client> Session<'m, K> {
@@ -93,7 +95,14 @@ impl<'m, K: Client> Session<'m, K> {
         }
         let finished = generated.len() >= request.max_new_tokens
             || generated.last().is_some_and(|token| request.eos.contains(token));
-        Ok(Self { client, server, request, generated, finished })
+        Ok(Self { client, server, request, generated, finished, wave: 1 })
+    }
+
+    /// The same, reading the prompt `tokens` tokens at a time, for which the evaluation keys were planned.
+    #[must_use]
+    pub fn with_wave(mut self, tokens: usize) -> Self {
+        self.wave = tokens.max(1);
+        self
     }
 
     /// New tokens so far.
@@ -126,7 +135,7 @@ impl<'m, K: Client> Session<'m, K> {
     /// Feeds every token the caches do not hold yet and picks the next one; `None` when the text is finished.
     ///
     /// # Errors
-    /// Those of [`GenerationServer::accept`] and of encryption and decryption; the session stays usable.
+    /// Those of [`GenerationServer::accept_wave`] and of encryption and decryption; the session stays usable.
     pub fn next_token(
         &mut self,
         observer: &mut SessionObserver<'_, 'm, K>,
@@ -136,18 +145,19 @@ impl<'m, K: Client> Session<'m, K> {
         }
         let start = Instant::now();
         let request = &self.request;
-        let known: Vec<u32> =
-            request.prefix.iter().chain(&request.prompt).chain(&self.generated).copied().collect();
+        let known = request.prefix.len() + request.prompt.len() + self.generated.len();
         let mut answer = None;
-        for (position, token) in known.iter().enumerate().skip(self.server.position()) {
-            let encrypted = self.client.encrypt_token(*token)?;
+        let pending = self.pending();
+        for wave in pending.chunks(self.wave) {
+            let encrypted = self.client.encrypt_tokens(wave)?;
             let client = &self.client;
             let mut tell = |progress: Progress, value: &CiphertextOf<K>| observer(client, progress, value);
-            answer = self.server.accept(&encrypted, position + 1 == known.len(), &mut tell)?;
+            let last = self.server.position() + wave.len() == known;
+            answer = self.server.accept_wave(&encrypted, wave.len(), last, &mut tell)?;
         }
         let answer = answer.ok_or_else(|| Error::Internal("a decode step without output".to_owned()))?;
         let logits = self.client.logits(&answer)?;
-        let token = self.request.sampling.pick(&logits, known.len())?;
+        let token = self.request.sampling.pick(&logits, known)?;
         self.generated.push(token);
         self.finished =
             self.generated.len() >= self.request.max_new_tokens || self.request.eos.contains(&token);

@@ -33,8 +33,8 @@ pub struct StagePrecision {
 pub struct Shadow<'m> {
     client: GenerationClient<'m, ClearClient>,
     server: GenerationServer<'m, ClearEvaluator>,
-    /// Tokens that the encrypted run is about to take.
-    pending: VecDeque<u32>,
+    /// Waves of tokens that the encrypted run is about to take.
+    pending: VecDeque<Vec<u32>>,
     /// What the simulator had at the stages of the current token, those not compared yet.
     expected: VecDeque<(Progress, Vec<Complex64>)>,
     /// Slots that entered the bootstrap under way.
@@ -64,9 +64,9 @@ impl<'m> Shadow<'m> {
         }
     }
 
-    /// Announces the tokens of the next answer.
-    pub fn expect(&mut self, tokens: Vec<u32>) {
-        self.pending = tokens.into();
+    /// Announces the tokens of the next answer, `wave` at a time.
+    pub fn expect(&mut self, tokens: &[u32], wave: usize) {
+        self.pending = tokens.chunks(wave.max(1)).map(<[u32]>::to_vec).collect();
         self.expected.clear();
     }
 
@@ -109,23 +109,28 @@ impl<'m> Shadow<'m> {
         Ok(())
     }
 
-    /// The simulator's next token: all its stages before bootstraps.
+    /// The simulator's next wave: all its stages before bootstraps.
     fn run_next(&mut self) -> Result<()> {
-        let token = self
+        let tokens = self
             .pending
             .pop_front()
             .ok_or_else(|| Error::Internal("a stage without a token to compare with".to_owned()))?;
-        let encrypted = self.client.encrypt_token(token)?;
+        let encrypted = self.client.encrypt_tokens(&tokens)?;
         let (client, expected) = (&self.client, &mut self.expected);
         let mut failure = None;
-        self.server.accept(&encrypted, self.pending.is_empty(), &mut |progress, value| {
-            if !progress.refreshed {
-                match client.slots(value) {
-                    Ok(slots) => expected.push_back((progress, slots)),
-                    Err(error) => failure = Some(error),
+        self.server.accept_wave(
+            &encrypted,
+            tokens.len(),
+            self.pending.is_empty(),
+            &mut |progress, value| {
+                if !progress.refreshed {
+                    match client.slots(value) {
+                        Ok(slots) => expected.push_back((progress, slots)),
+                        Err(error) => failure = Some(error),
+                    }
                 }
-            }
-        })?;
+            },
+        )?;
         failure.map_or(Ok(()), Err)
     }
 

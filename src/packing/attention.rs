@@ -227,11 +227,12 @@ impl AttentionPlan {
         cache: &KeyValueCache<E::Ciphertext>,
         factor: f64,
     ) -> Result<Vec<E::Ciphertext>> {
-        self.shifted_scores(evaluator, queries, None, cache, factor)
+        self.shifted_scores(evaluator, queries, None, cache, factor, None)
     }
 
     /// As [`AttentionPlan::scores`], with `subtracted`, laid out like the query, taken off every key: q·(k − s). Only where
-    /// every query head has its own keys. One replication and one product more.
+    /// every query head has its own keys. One replication and one product more. With `copy` only that copy of the scores
+    /// is kept, for a [`super::Wave`].
     ///
     /// # Errors
     /// Those of [`AttentionPlan::scores`]; [`Error::Shape`] for something to subtract from shared keys.
@@ -242,6 +243,7 @@ impl AttentionPlan {
         subtracted: Option<&Packed<E::Ciphertext>>,
         cache: &KeyValueCache<E::Ciphertext>,
         factor: f64,
+        copy: Option<usize>,
     ) -> Result<Vec<E::Ciphertext>> {
         cache.require(&self.cache)?;
         self.check_count("attention scores", "query vectors", queries.len(), self.queries())?;
@@ -271,7 +273,10 @@ impl AttentionPlan {
                     None => product,
                 };
                 let sum = sum_strided(evaluator, &product, stored.head_dim(), signed(stored.head_block()))?;
-                let mask = self.score_mask(query, number, cache.tokens(), factor);
+                let mut mask = self.score_mask(query, number, cache.tokens(), factor);
+                if let Some(copy) = copy {
+                    layout.keep_copy(&mut mask, copy);
+                }
                 let placed = evaluator.mul_values(&sum, &mask)?;
                 let entry = scores.get_mut(number / layout.lanes()).ok_or_else(|| {
                     Error::Internal(format!("K ciphertext {number} of {} tokens", cache.tokens()))

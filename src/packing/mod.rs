@@ -4,6 +4,7 @@
 //! KV cache. Every vector is a [`Packed`] ciphertext; everything is generic over [`crate::contract::Evaluator`].
 
 mod attention;
+mod attention_wave;
 mod block;
 mod bundle;
 mod cache;
@@ -23,6 +24,7 @@ mod scores;
 mod split;
 mod sums;
 mod thor;
+mod wave;
 mod weights;
 
 pub use attention::{AttentionPlan, AttentionShape, CacheBounds, Grouping};
@@ -43,6 +45,7 @@ pub use scores::ScoreLayout;
 pub use split::Split;
 pub use sums::{shift_right, sum_landing, sum_rotations, sum_steps, sum_strided};
 pub use thor::Thor;
+pub use wave::Wave;
 pub use weights::{DenseWeights, FnWeights, ScaledInputs, Term, Weights};
 
 #[cfg(test)]

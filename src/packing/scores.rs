@@ -68,6 +68,22 @@ impl ScoreLayout {
         self.group_blocks * self.lanes * self.stored.head_block()
     }
 
+    /// Times a score ciphertext repeats.
+    #[must_use]
+    pub fn copies(&self) -> usize {
+        (self.stored.slots() / self.period()).max(1)
+    }
+
+    /// Clears what `values` has outside copy number `copy`.
+    pub fn keep_copy(&self, values: &mut [Complex64], copy: usize) {
+        let own = copy * self.period()..(copy + 1) * self.period();
+        for (slot, value) in values.iter_mut().enumerate() {
+            if !own.contains(&slot) {
+                *value = Complex64::ZERO;
+            }
+        }
+    }
+
     /// Blocks of the groups, a power of two.
     pub(super) fn group_blocks(&self) -> usize {
         self.group_blocks
