@@ -5,6 +5,7 @@
 
 mod automorphism;
 mod base_conversion;
+mod buffer;
 mod context;
 pub mod kernels;
 mod ntt;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::buffer::Buffer;
 use super::{Automorphism, BaseConversion, Limb, Prime, RingContext};
 use crate::contract::{Error, Result};
 
@@ -26,7 +27,7 @@ impl Domain for Evaluations {}
 /// limb-major, N words a limb.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RnsPolynomial<D> {
-    data: Vec<u64>,
+    data: Buffer,
     chain_limbs: usize,
     special_limbs: usize,
     domain: PhantomData<D>,
@@ -42,7 +43,7 @@ impl<D: Domain> RnsPolynomial<D> {
     #[must_use]
     pub fn zero(ring: &RingContext, chain_limbs: usize, special_limbs: usize) -> Self {
         let words = (chain_limbs + special_limbs) * ring.degree();
-        Self { data: vec![0; words], chain_limbs, special_limbs, domain: PhantomData }
+        Self { data: Buffer::zeros(words), chain_limbs, special_limbs, domain: PhantomData }
     }
 
     /// A polynomial of given residues (canonical, limb-major).
@@ -64,7 +65,7 @@ impl<D: Domain> RnsPolynomial<D> {
         if data.len() != words {
             return Err(bad(format!("{} words, expected {words}", data.len())));
         }
-        let polynomial = Self { data, chain_limbs, special_limbs, domain: PhantomData };
+        let polynomial = Self { data: data.into(), chain_limbs, special_limbs, domain: PhantomData };
         for (limb, row) in polynomial.rows(ring) {
             let p = ring.prime(limb)?.value();
             if let Some(x) = row.iter().find(|x| **x >= p) {
@@ -222,7 +223,7 @@ impl<D: Domain> RnsPolynomial<D> {
             .ok_or_else(|| {
                 Error::Internal(format!("{} limbs cannot become {chain_limbs}", self.chain_limbs))
             })?;
-        Ok(Self { data: words.to_vec(), chain_limbs, special_limbs: 0, domain: PhantomData })
+        Ok(Self { data: Buffer::copy_of(words), chain_limbs, special_limbs: 0, domain: PhantomData })
     }
 }
 
