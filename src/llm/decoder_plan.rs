@@ -360,9 +360,9 @@ impl AttentionFunctions {
     }
 }
 
-/// Below it a half-iterated denominator is refreshed in two iterations: a bootstrap is good for 20 bits in its worst slot,
-/// and a denominator must come out of it with a relative error below 1/256.
-const SMALLEST_REFRESHED: f64 = 1.0 / 4096.0;
+/// Below it a half-iterated denominator is refreshed in two iterations: a bootstrap is good for 19 bits in its worst slot
+/// and 23 in the mean, and a denominator must come out of it with a relative error below 1/80 and 1/1000.
+const SMALLEST_REFRESHED: f64 = 1.0 / 6000.0;
 
 /// The softmax whose denominators range over [`low`, 1], with at most `before` iterations up to `refresh`.
 fn split_softmax(
