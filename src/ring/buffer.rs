@@ -49,6 +49,11 @@ impl Buffer {
             None => Self(words.to_vec()),
         }
     }
+
+    /// The words, which leave the pool's care; nothing remains.
+    pub(super) fn take(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.0)
+    }
 }
 
 /// The smallest buffer in the pool with room for `words`, unless it would waste more than half.

@@ -77,12 +77,12 @@ impl<D: Domain> RnsPolynomial<D> {
 
     /// A polynomial on a buffer of the right number of words.
     pub(super) fn from_buffer(data: Vec<u64>, chain_limbs: usize, special_limbs: usize) -> Self {
-        Self { data, chain_limbs, special_limbs, domain: PhantomData }
+        Self { data: data.into(), chain_limbs, special_limbs, domain: PhantomData }
     }
 
     /// Takes the buffer away; the polynomial must not be used after.
     pub(super) fn take_buffer(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.data)
+        self.data.take()
     }
 
     /// All words, limb-major.
