@@ -21,6 +21,12 @@ struct Pool {
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { waiting: VecDeque::new(), bytes: 0 });
 
+/// Bytes of polynomials that were dropped and wait to be used again.
+#[must_use]
+pub fn idle_polynomial_bytes() -> usize {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner).bytes
+}
+
 /// Words of a polynomial.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Buffer(Vec<u64>);

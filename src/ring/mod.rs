@@ -16,6 +16,7 @@ mod temporary;
 
 pub use automorphism::{Automorphism, conjugation_element, rotation_element};
 pub use base_conversion::BaseConversion;
+pub use buffer::idle_polynomial_bytes;
 pub use context::{Limb, RingContext, Workspace};
 pub use ntt::NttPlan;
 pub use polynomial::{Coefficients, Domain, Evaluations, RnsPolynomial};
