@@ -72,11 +72,7 @@ fn fixture() -> &'static Fixture {
         let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache).unwrap();
         let functions = DecoderPlan::new(config, &ranges, Accuracy::default(), summary()).unwrap();
         let weights = Weights::open(&tiny(), config).unwrap();
-        let costs = CostFile::from_bench(
-            include_str!("../src/cli/built_in_costs/operations.json"),
-            include_str!("../src/cli/built_in_costs/bootstrap.json"),
-        )
-        .unwrap();
+        let costs = CostFile::parse(include_str!("../src/cli/built_in_costs/n16.json")).unwrap();
         let chain = parameters().chain;
         let tokens = (CONTEXT - 1, CONTEXT);
         let placement = place_decoder(&weights, &functions, &scheme(&chain), &costs, tokens).unwrap();

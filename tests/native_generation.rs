@@ -63,11 +63,7 @@ fn free_running_tokens_under_encryption_are_those_of_the_exact_model_also_after_
     let weights = Weights::open(&directory, config).unwrap();
     let (slots, chain) = (client.slots(), client.ckks().parameters().chain());
     let scheme = PlacementScheme { backend: "native", preset: "test", slots, chain, bootstrap };
-    let costs = CostFile::from_bench(
-        include_str!("../src/cli/built_in_costs/operations.json"),
-        include_str!("../src/cli/built_in_costs/bootstrap.json"),
-    )
-    .unwrap();
+    let costs = CostFile::parse(include_str!("../src/cli/built_in_costs/n16.json")).unwrap();
     let placement = place_decoder(&weights, &functions, &scheme, &costs, (context - 1, context)).unwrap();
     let plan = functions.placed(&placement.plan).unwrap();
     let codec = HiddenCodec::new(config, &plan, client.slots(), context).unwrap();

@@ -119,10 +119,11 @@ impl Plan {
     /// # Errors
     /// [`Error::Plan`] naming what differs.
     pub fn check(&self, target: &PlanTarget) -> Result<()> {
+        // The functions of a model depend on the levels, so a difference there is named last.
         let pairs = [
-            ("model", &self.target.model, &target.model),
-            ("preset", &self.target.preset, &target.preset),
             ("backend", &self.target.backend, &target.backend),
+            ("preset", &self.target.preset, &target.preset),
+            ("model", &self.target.model, &target.model),
         ];
         match pairs.iter().find(|(_, planned, given)| planned != given) {
             Some((what, planned, given)) => Err(Error::Plan {
