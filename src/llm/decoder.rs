@@ -418,13 +418,6 @@ impl<E: Evaluator> Run<'_, E> {
         self.layer.functions.schedule.lower(self.evaluator, module, above, x)
     }
 
-    /// Levels by which a wave stands above the schedule where a mask must still take its tokens apart. (Without scheduled
-    /// levels there is a spare one anyway.)
-    fn above(&self) -> usize {
-        let scheduled = self.layer.functions.schedule.level(Module::DivideLast).is_some();
-        usize::from(scheduled && self.wave.members() > 1)
-    }
-
     fn refresh(
         &self,
         x: &E::Ciphertext,
@@ -493,7 +486,10 @@ impl<E: Evaluator> Run<'_, E> {
         }
         let (x, root) = decoder.norm_root(evaluator, hidden, norm, schedule, &self.wave)?;
         let normed = evaluator.mul(&evaluator.lower(&x, root.level())?, &root)?;
-        let normed = self.at_seam(Module::QueryKeyValue, self.above(), &normed, tell)?;
+        // The mask that takes the tokens of a wave apart needs a level of its own here.
+        let scheduled = functions.schedule.level(Module::QueryKeyValue).is_some();
+        let above = usize::from(scheduled && self.wave.members() > 1);
+        let normed = self.at_seam(Module::QueryKeyValue, above, &normed, tell)?;
         members.map(|member| self.wave.extract(evaluator, &normed, member)).collect()
     }
 
@@ -603,8 +599,8 @@ impl<E: Evaluator> Run<'_, E> {
         let o = self.lower(Module::DivideFirst, 0, &o)?;
         let (f, o) = plan.softmax.before_refresh(evaluator, denominators, o, &places)?;
         let both = join_complex(evaluator, &f, &o)?;
-        let both = self.at_seam(Module::DivideLast, self.above(), &both, tell)?;
-        let both = self.lower(Module::DivideLast, self.above(), &both)?;
+        let both = self.at_seam(Module::DivideLast, 0, &both, tell)?;
+        let both = self.lower(Module::DivideLast, 0, &both)?;
         let (f, o) = split_complex(evaluator, &both)?;
         let o = plan.softmax.after_refresh(evaluator, f, o, &places)?;
         let mut projected = Vec::with_capacity(self.attending.len());

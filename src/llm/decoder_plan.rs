@@ -209,18 +209,20 @@ impl LayerFunctions {
     /// Whether its levels leave one for each mask that takes the tokens of a wave apart, under bootstraps to at most
     /// `highest`: of what leaves the norm when that is bootstrapped, of the softmax's weights, and of its quotient.
     pub(super) fn has_level_for_waves(&self, highest: Level) -> bool {
-        let levels = [Module::Exponential, Module::Values].map(|module| self.schedule.level(module));
-        let [Some(exponential), Some(values)] = levels else {
-            // Levels of a plan by hand have them.
-            return true;
+        // Levels of a plan by hand have them.
+        let level = |module: Module| self.schedule.level(module).map(|level| level.0);
+        let above = |upper: Module, depth: usize, lower: Module| match (level(upper), level(lower)) {
+            (Some(upper), Some(lower)) => upper > lower + depth,
+            _ => true,
         };
-        let refreshed = |module: Module| match self.schedule.refresh(module) {
+        let normed = match self.schedule.refresh(Module::QueryKeyValue) {
             Some(refresh) => refresh.level.0 + refresh.iterations <= highest.0,
-            None => module == Module::QueryKeyValue,
+            None => true,
         };
-        refreshed(Module::QueryKeyValue)
-            && refreshed(Module::DivideLast)
-            && exponential.0 > values.0 + self.attention.softmax.exponential.levels()
+        let softmax = &self.attention.softmax;
+        normed
+            && above(Module::Exponential, softmax.exponential.levels(), Module::Values)
+            && above(Module::DivideLast, softmax.after.steps.len(), Module::Output)
     }
 
     fn new(

@@ -124,6 +124,9 @@ impl LayerModules {
             Module::Append => vec![0, 1],
             Module::AttentionResidual | Module::MlpResidual => vec![1, 0],
             Module::DivideFirst => vec![self.functions.division_gap, 0],
+            // A mask takes the tokens of a wave apart.
+            Module::Values => vec![1, 0],
+            Module::Output => vec![1],
             _ => vec![0; module.edges().0.len()],
         }
     }
