@@ -254,7 +254,7 @@ impl LayerModules {
             Module::Values => {
                 let plan = self.attention(level)?;
                 let cache = self.cache(&plan, evaluator, self.cached + 1, encrypt)?;
-                let weights = vec![x; self.segments()?];
+                let weights = vec![encrypt(level)?; self.segments()?];
                 Box::new(move |evaluator: &E| {
                     Ok(vec![plan.weighted_values(evaluator, &weights, &cache)?.ciphertext])
                 })
@@ -275,7 +275,8 @@ impl LayerModules {
                 })
             }
             Module::Output => {
-                let attended = Packed::new(x, self.attention(Level(2))?.output_layout()?);
+                // What stands higher is lowered when a wave is taken apart.
+                let attended = Packed::new(encrypt(level)?, self.attention(Level(2))?.output_layout()?);
                 Box::new(move |evaluator: &E| {
                     let projected = products.output.apply(evaluator, &attended)?;
                     Ok(vec![projected.mask(evaluator, 1.0)?.ciphertext])
