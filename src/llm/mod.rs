@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod client;
 pub mod config;
 pub mod decoder;
+mod decoder_layer;
 pub mod decoder_placement;
 pub mod decoder_plan;
 pub mod decoder_ranges;
