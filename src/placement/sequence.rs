@@ -30,6 +30,9 @@ pub fn place(
     let mut entries = vec![(entry, 0.0)];
     for layer in layers {
         check_ends(layer)?;
+        if search != Search::Pruned {
+            entries = useful(&entries, layer, costs)?;
+        }
         let kind = distinct.iter().position(|known| known == layer).unwrap_or_else(|| {
             distinct.push(layer);
             distinct.len() - 1
@@ -51,7 +54,7 @@ pub fn place(
             known.insert((kind, level), solutions);
         }
         let stage = Stage::through(kind, &entries, &known);
-        entries = stage.ends(layer, costs, search)?;
+        entries = stage.ways.iter().map(|(level, way)| (*level, way.seconds)).collect();
         if entries.is_empty() {
             return Err(failure.unwrap_or_else(|| Error::Plan {
                 why: format!("no way through layer {} of {}", stages.len(), layers.len()),
@@ -115,34 +118,32 @@ impl Stage {
         }
         Self { kind, ways }
     }
+}
 
-    /// Levels at which the next layer is entered, with the seconds so far: without those that another level serves as
-    /// well at no higher cost, a bootstrap to get there included. (The pruned search enters everywhere.)
-    fn ends(&self, layer: &LevelGraph, costs: &BootstrapCosts, search: Search) -> Result<Vec<(Level, f64)>> {
-        let output: Option<&Value> =
-            layer.outputs().first().map(|output| layer.value(*output)).transpose()?;
-        let top = costs.output_level()?;
-        // Least seconds that bring the value to a level or higher.
-        let raised = |level: Level| {
-            (level.0..=top.0)
-                .filter_map(|level| costs.group(&[output?], Level(level)))
-                .map(|cost| cost.seconds)
-                .fold(f64::INFINITY, f64::min)
+/// The levels, with the seconds so far, at which it can pay to enter `layer`: without those that another level serves as
+/// well at no higher cost, a bootstrap of the layer's input to get there included. (The pruned search enters everywhere.)
+fn useful(entries: &[(Level, f64)], layer: &LevelGraph, costs: &BootstrapCosts) -> Result<Vec<(Level, f64)>> {
+    let input: Option<&Value> = layer.inputs().first().map(|input| layer.value(*input)).transpose()?;
+    let top = costs.output_level()?;
+    // Least seconds that bring the input to a level or higher.
+    let raised = |level: Level| {
+        (level.0..=top.0)
+            .filter_map(|level| costs.group(&[input?], Level(level)))
+            .map(|cost| cost.seconds)
+            .fold(f64::INFINITY, f64::min)
+    };
+    let serves = |other: &(Level, f64), (level, seconds): &(Level, f64)| {
+        let extra = match other.0 >= *level {
+            true => 0.0,
+            false if other.0 >= costs.minimum_input_level => raised(*level),
+            false => f64::INFINITY,
         };
-        let serves = |other: &(Level, Way), (level, way): &(Level, Way)| {
-            let extra = match other.0 >= *level {
-                true => 0.0,
-                false if other.0 >= costs.minimum_input_level => raised(*level),
-                false => f64::INFINITY,
-            };
-            let (with, without) = (other.1.seconds + extra, way.seconds);
-            // Of two that serve each other equally the higher level stays.
-            with < without || (with == without && other.0 > *level)
-        };
-        let useless = |one: &(Level, Way)| self.ways.iter().any(|other| serves(other, one));
-        let useful = self.ways.iter().filter(|one| search == Search::Pruned || !useless(one));
-        Ok(useful.map(|(level, way)| (*level, way.seconds)).collect())
-    }
+        let with = other.1 + extra;
+        // Of two that serve each other equally the higher level stays.
+        with < *seconds || (with == *seconds && other.0 > *level)
+    };
+    let useless = |one: &(Level, f64)| entries.iter().any(|other| serves(other, one));
+    Ok(entries.iter().filter(|one| !useless(one)).copied().collect())
 }
 
 /// The solutions of the cheapest way that ends at `exit`.
