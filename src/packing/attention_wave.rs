@@ -45,7 +45,7 @@ impl AttentionPlan {
     /// factor and member, and log2(head_dim) rotations per factor.
     ///
     /// # Errors
-    /// [`Error::Shape`] without members; those of the evaluator.
+    /// [`crate::Error::Shape`] without members; those of the evaluator.
     pub fn wave_denominators<E: Evaluator>(
         &self,
         evaluator: &E,
