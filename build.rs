@@ -1,4 +1,4 @@
-//! Builds the OpenFHE bridge (feature `openfhe`); does nothing otherwise.
+//! Records the commit that is built, for reports; builds the OpenFHE bridge (feature `openfhe`).
 
 #[cfg(feature = "openfhe")]
 mod bridge {
@@ -78,8 +78,31 @@ mod bridge {
     }
 }
 
-fn main() {
+/// What `git` prints for `arguments`, where there is a checkout.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = std::process::Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
+}
+
+/// Sets CACHEMIR_COMMIT: the commit, with `-dirty` when the sources differ from it, or `unknown` outside a checkout.
+fn record_commit() {
     println!("cargo::rerun-if-changed=build.rs");
+    // A change of the sources must not build the bridge anew.
+    if cfg!(not(feature = "openfhe")) {
+        println!("cargo::rerun-if-changed=src");
+    }
+    if let Some(log) =
+        git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| std::fs::exists(log).unwrap_or(false))
+    {
+        println!("cargo::rerun-if-changed={log}");
+    }
+    let commit = git(&["describe", "--always", "--exclude=*", "--abbrev=12", "--dirty"]);
+    println!("cargo::rustc-env=CACHEMIR_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+}
+
+fn main() {
+    record_commit();
     #[cfg(feature = "openfhe")]
     bridge::build();
 }

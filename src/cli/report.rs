@@ -13,7 +13,7 @@ use super::machine::Machine;
 pub struct Report<T: Serialize> {
     command: &'static str,
     version: &'static str,
-    commit: String,
+    commit: &'static str,
     machine: Machine,
     backend: String,
     preset: String,
@@ -28,7 +28,8 @@ impl<T: Serialize> Report<T> {
         Self {
             command,
             version: env!("CARGO_PKG_VERSION"),
-            commit: commit(),
+            // Of the sources this program was built from: the build script records it.
+            commit: env!("CACHEMIR_COMMIT"),
             machine: Machine::detect(),
             backend: backend.to_owned(),
             preset: preset.to_owned(),
@@ -53,15 +54,4 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
-}
-
-/// Commit the program runs from, or `unknown` outside a checkout.
-fn commit() -> String {
-    std::process::Command::new("git")
-        .args(["rev-parse", "--short=12", "HEAD"])
-        .output()
-        .ok()
-        .filter(|output| output.status.success())
-        .and_then(|output| String::from_utf8(output.stdout).ok())
-        .map_or_else(|| "unknown".to_owned(), |text| text.trim().to_owned())
 }
