@@ -73,10 +73,20 @@ enum SearchFlag {
 
 /// A step of the whole model, with the layer it belongs to.
 #[derive(Serialize)]
-struct LayerStep<'a> {
+pub(super) struct LayerStep<'a> {
     layer: usize,
     #[serde(flatten)]
     step: &'a PlanStep,
+}
+
+impl<'a> LayerStep<'a> {
+    /// All steps of `plan`, in order.
+    pub(super) fn all(plan: &'a Plan) -> Vec<Self> {
+        let layers = plan.layers.iter().enumerate();
+        layers
+            .flat_map(|(layer, of_layer)| of_layer.steps.iter().map(move |step| Self { layer, step }))
+            .collect()
+    }
 }
 
 #[derive(Serialize)]
@@ -216,9 +226,6 @@ impl PlanVerb {
             write_atomically(path, html_page(&plan).as_bytes())?;
         }
         if let Some(path) = &self.json {
-            let steps = plan.layers.iter().enumerate().flat_map(|(layer, of_layer)| {
-                of_layer.steps.iter().map(move |step| LayerStep { layer, step })
-            });
             let body = Body {
                 layers: plan.layers.len(),
                 bootstraps: plan.bootstraps(),
@@ -231,7 +238,7 @@ impl PlanVerb {
                 states,
                 search,
                 costs: &provenance,
-                steps: steps.collect(),
+                steps: LayerStep::all(&plan),
                 plan: &plan,
             };
             Report::new("plan", &self.backend, &self.preset, self.preset == "test", body).write(path)?;

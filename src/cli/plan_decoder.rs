@@ -6,11 +6,12 @@ use anyhow::bail;
 use cachemir::llm::decoder_placement::{DecoderPlacement, TokenCost};
 use cachemir::llm::texts::PreparedModel;
 use cachemir::llm::weights::Weights;
-use cachemir::placement::{CostFile, Plan, PlanStep, html_page, text_table};
+use cachemir::placement::{CostFile, Plan, html_page, text_table};
 use serde::Serialize;
 
 use super::decoder_setup::DecoderSetup;
 use super::model_directory::calibration;
+use super::plan::LayerStep;
 use super::report::{Report, write_atomically};
 use super::scheme::{Preset, Scheme};
 
@@ -30,14 +31,6 @@ pub struct DecoderPlanRequest<'a> {
     pub json: Option<&'a Path>,
     /// Where the page goes.
     pub html: Option<&'a Path>,
-}
-
-/// A step of the whole model, with the layer it belongs to.
-#[derive(Serialize)]
-struct LayerStep<'a> {
-    layer: usize,
-    #[serde(flatten)]
-    step: &'a PlanStep,
 }
 
 #[derive(Serialize)]
@@ -99,9 +92,6 @@ pub fn plan_decoder(request: &DecoderPlanRequest<'_>) -> anyhow::Result<()> {
         write_atomically(path, html_page(plan).as_bytes())?;
     }
     if let Some(path) = request.json {
-        let steps = plan.layers.iter().enumerate();
-        let steps = steps
-            .flat_map(|(layer, of_layer)| of_layer.steps.iter().map(move |step| LayerStep { layer, step }));
         let body = Body {
             layers: config.num_hidden_layers,
             bootstraps: plan.bootstraps(),
@@ -111,7 +101,7 @@ pub fn plan_decoder(request: &DecoderPlanRequest<'_>) -> anyhow::Result<()> {
             by_hand: *by_hand,
             planning_seconds: *search_seconds,
             costs: &request.costs.provenance,
-            steps: steps.collect(),
+            steps: LayerStep::all(plan),
             plan,
         };
         let insecure = preset == Preset::Test || request.backend == "clear";
