@@ -7,12 +7,16 @@
 //! With grouped queries the cache either repeats every KV head for each of its query heads (*duplicated*, as the paper),
 //! or keeps KV heads once (*compact*, beyond the paper): then two query heads of one KV head travel as real and
 //! imaginary part, q_a + i·q_b against a real cache, for one ciphertext product.
+//!
+//! In the complex form of heads (beyond the paper) z_q = q_j + i·q_{j + head_dim/2} meets conj(z_k), and the score is the real
+//! part of the sum: half the K ciphertexts, lanes and products. The weights stay real and the values complex, z_v =
+//! v_j + i·v_{j + head_dim/2}; the output projection takes them by row halves ([`super::BlockPlan::output`]).
 
 use crate::contract::{Complex64, Error, Evaluator, Level, Result};
 
 use super::cache::Stored;
 use super::sums::{signed, sum_strided};
-use super::{CacheLayout, HeadLayout, KeyValueCache, Order, Packed, ScoreLayout};
+use super::{CacheLayout, Grouping, HeadForm, HeadLayout, KeyValueCache, Order, Packed, ScoreLayout};
 
 /// Heads of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -23,15 +27,6 @@ pub struct AttentionShape {
     pub kv_heads: usize,
     /// Values per head, a power of two.
     pub head_dim: usize,
-}
-
-/// How the cache keeps the heads of grouped queries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Grouping {
-    /// Every query head has its own copy of its KV head.
-    Duplicated,
-    /// KV heads once; query heads in complex pairs.
-    Compact,
 }
 
 /// Size and levels of a cache.
@@ -54,7 +49,7 @@ pub struct AttentionPlan {
 }
 
 impl AttentionPlan {
-    /// Plan in a ring of `ring` = head_dim · 2^e blocks.
+    /// Plan in a ring of `ring` = head_dim · 2^e blocks, head_dim/2 · 2^e in the complex form.
     ///
     /// # Errors
     /// [`Error::Shape`] for heads that do not divide or do not fit, no tokens, and levels below 2.
@@ -86,15 +81,21 @@ impl AttentionPlan {
             ));
         }
         let group = shape.heads / shape.kv_heads;
-        let (stored_heads, gap_multiple) = match grouping {
-            Grouping::Duplicated => (shape.heads, 1),
-            Grouping::Compact => (shape.kv_heads, group),
+        let (stored_heads, gap_multiple) =
+            if grouping.is_compact() { (shape.kv_heads, group) } else { (shape.heads, 1) };
+        let stored = match grouping.form() {
+            HeadForm::Real => HeadLayout::new(slots, stored_heads, shape.head_dim, ring, gap_multiple)?,
+            HeadForm::Complex => {
+                HeadLayout::complex(slots, stored_heads, shape.head_dim, ring, gap_multiple)?
+            }
         };
-        let stored = HeadLayout::new(slots, stored_heads, shape.head_dim, ring, gap_multiple)?;
-        let groups = (shape.heads / stored_heads).next_power_of_two();
-        if groups > shape.head_dim {
+        let (groups, blocks) = ((shape.heads / stored_heads).next_power_of_two(), stored.head_blocks());
+        if groups > blocks {
             return Err(bad(
-                format!("{group} query heads per KV head at a head dimension of {}", shape.head_dim),
+                format!(
+                    "{group} query heads per KV head at a head dimension of {} in {blocks} blocks",
+                    shape.head_dim
+                ),
                 "duplicate the KV heads",
             ));
         }
@@ -102,8 +103,8 @@ impl AttentionPlan {
             .maximum_tokens
             .div_ceil(stored.tokens())
             .checked_next_power_of_two()
-            .map_or(shape.head_dim, |lanes| lanes.min(shape.head_dim))
-            .min(shape.head_dim / groups);
+            .map_or(blocks, |lanes| lanes.min(blocks))
+            .min(blocks / groups);
         let cache = CacheLayout {
             scores: ScoreLayout::new(stored, shape.heads, lanes),
             maximum_tokens: bounds.maximum_tokens,
@@ -148,20 +149,32 @@ impl AttentionPlan {
         self.shape.heads / self.stored().heads()
     }
 
-    /// Number of query vectors: one when duplicated, one per pair of query heads of a group when compact.
+    /// Query heads of a group that share a query vector: a pair in the real form.
+    fn members(&self) -> usize {
+        match self.stored().form() {
+            HeadForm::Real => 2,
+            HeadForm::Complex => 1,
+        }
+    }
+
+    /// Number of query vectors: one when duplicated, one per pair of query heads of a group when compact, one per query head
+    /// of a group when compact and complex.
     #[must_use]
     pub fn queries(&self) -> usize {
-        self.group().div_ceil(2)
+        self.group().div_ceil(self.members())
     }
 
     /// Features of the query projection (head · head_dim + dimension) in query vector `query`: the real part, and the
-    /// imaginary part where there is one.
+    /// imaginary part where there is one (the other head of a pair, or the other half of the dimensions).
     #[must_use]
     pub fn query_orders(&self, query: usize) -> (Order, Option<Order>) {
         let (group, dim) = (self.group(), self.shape.head_dim);
-        let order =
-            |member: usize| self.stored().order(move |head, j| Some((head * group + member) * dim + j));
-        (order(2 * query), (2 * query + 1 < group).then(|| order(2 * query + 1)))
+        let orders =
+            |member: usize| self.stored().orders(move |head, j| Some((head * group + member) * dim + j));
+        match self.stored().form() {
+            HeadForm::Real => (orders(2 * query).0, (2 * query + 1 < group).then(|| orders(2 * query + 1).0)),
+            HeadForm::Complex => orders(query),
+        }
     }
 
     /// KV feature (KV head · head_dim + dimension) of a stored head.
@@ -171,14 +184,15 @@ impl AttentionPlan {
         stored_head / per_kv_head * self.shape.head_dim + dimension
     }
 
-    /// Features of the K and V projections in the stored heads.
+    /// Features of the K and V projections in the stored heads: the real part, and the imaginary part in the complex form
+    /// (of V; K is stored as the conjugate).
     #[must_use]
-    pub fn kv_order(&self) -> Order {
-        self.stored().order(|head, dimension| Some(self.kv_feature(head, dimension)))
+    pub fn kv_orders(&self) -> (Order, Option<Order>) {
+        self.stored().orders(|head, dimension| Some(self.kv_feature(head, dimension)))
     }
 
-    /// Layout of weighted values and denominators: all query heads in one real vector, clean. When compact, member r of a
-    /// group stands r·G/g slots after its KV head.
+    /// Layout of weighted values and denominators: all query heads in one vector, clean; real, or complex as the stored
+    /// heads are. When compact, member r of a group stands r·G/g slots after its KV head.
     ///
     /// # Errors
     /// Those of [`super::VectorLayout::new`].
@@ -187,26 +201,54 @@ impl AttentionPlan {
         super::VectorLayout::new(vector.slots(), vector.ring(), vector.values() * group, vector.gap() / group)
     }
 
-    /// Features (head · head_dim + dimension) of [`AttentionPlan::output_layout`].
+    /// Features (head · head_dim + dimension) of [`AttentionPlan::output_layout`], the imaginary parts of the complex form
+    /// left out.
     ///
     /// # Errors
     /// Those of [`AttentionPlan::output_layout`].
     pub fn output_order(&self) -> Result<Order> {
-        let (group, stored) = (self.group(), self.stored());
-        let low = stored.vector().ring() / self.shape.head_dim;
-        Ok(Order::from_fn(&self.output_layout()?, |r, q| {
-            let head = q / group * low + r % low;
-            (head < stored.heads()).then(|| (head * group + q % group) * self.shape.head_dim + r / low)
-        }))
+        Ok(self.output_orders()?.0)
+    }
+
+    /// Features (head · head_dim + dimension) of [`AttentionPlan::output_layout`]: the real parts, and the imaginary parts
+    /// in the complex form.
+    ///
+    /// # Errors
+    /// Those of [`AttentionPlan::output_layout`].
+    pub fn output_orders(&self) -> Result<(Order, Option<Order>)> {
+        let (group, stored, layout) = (self.group(), self.stored(), self.output_layout()?);
+        let low = stored.low();
+        let order = |first: usize| {
+            Order::from_fn(&layout, |r, q| {
+                let head = q / group * low + r % low;
+                let feature = (head * group + q % group) * self.shape.head_dim + first + r / low;
+                (head < stored.heads()).then_some(feature)
+            })
+        };
+        let imaginary = (stored.form() == HeadForm::Complex).then(|| order(stored.head_blocks()));
+        Ok((order(0), imaginary))
+    }
+
+    /// Whether query vectors are pairs of heads.
+    fn pairs(&self) -> bool {
+        self.group() > 1 && self.stored().form() == HeadForm::Real
     }
 
     /// Factors that pick member `member` of a group out of a complex pair, before twice the real part is taken; 1 when
-    /// every query vector is real.
+    /// no query vector is a pair.
     fn pick(&self, member: usize) -> Complex64 {
-        match (self.group(), member % 2) {
-            (1, _) => Complex64::new(1.0, 0.0),
-            (_, 0) => Complex64::new(0.5, 0.0),
-            _ => Complex64::new(0.0, -0.5),
+        match (self.pairs(), member % 2) {
+            (false, _) => Complex64::new(1.0, 0.0),
+            (true, 0) => Complex64::new(0.5, 0.0),
+            (true, _) => Complex64::new(0.0, -0.5),
+        }
+    }
+
+    /// As [`AttentionPlan::pick`], of a score: in the complex form it is the real part of a sum.
+    fn pick_score(&self, member: usize) -> Complex64 {
+        match self.stored().form() {
+            HeadForm::Real => self.pick(member),
+            HeadForm::Complex => Complex64::new(0.5, 0.0),
         }
     }
 
@@ -215,7 +257,7 @@ impl AttentionPlan {
     /// `key_level` or above; the scores stand two levels below it at the canonical scale.
     ///
     /// Cost per query vector: a replication over G tokens; per K ciphertext one ciphertext product (a plaintext product
-    /// for public tokens), log2(head_dim) rotations and a mask. One conjugation per segment when compact.
+    /// for public tokens), log2(head blocks) rotations and a mask. One conjugation per segment when compact or complex.
     ///
     /// # Errors
     /// [`Error::Shape`] for a cache of another layout, an empty cache, or the wrong number of queries; those of the
@@ -231,7 +273,8 @@ impl AttentionPlan {
     }
 
     /// As [`AttentionPlan::scores`], with `subtracted`, laid out like the query, taken off every key: q·(k − s). Only where
-    /// every query head has its own keys. One replication and one product more. With `copy` only that copy of the scores
+    /// every query head has its own keys, and conjugated as they are in the complex form. One replication and one product
+    /// more. With `copy` only that copy of the scores
     /// is kept, for a [`super::Wave`].
     ///
     /// # Errors
@@ -272,7 +315,8 @@ impl AttentionPlan {
                     Some(correction) => evaluator.sub(&product, correction)?,
                     None => product,
                 };
-                let sum = sum_strided(evaluator, &product, stored.head_dim(), signed(stored.head_block()))?;
+                let sum =
+                    sum_strided(evaluator, &product, stored.head_blocks(), signed(stored.head_block()))?;
                 let mut mask = self.score_mask(query, number, cache.tokens(), factor);
                 if let Some(copy) = copy {
                     layout.keep_copy(&mut mask, copy);
@@ -294,11 +338,18 @@ impl AttentionPlan {
                 remedy: "append the token itself before it attends".to_owned(),
             });
         }
+        let complex = self.pairs() || stored.form() == HeadForm::Complex;
         scores
             .into_iter()
             .flatten()
-            .map(|score| if self.group() == 1 { Ok(score) } else { double_real(evaluator, &score) })
+            .map(|score| if complex { double_real(evaluator, &score) } else { Ok(score) })
             .collect()
+    }
+
+    /// Query heads of a group in query vector `query`.
+    fn members_of(&self, query: usize) -> std::ops::Range<usize> {
+        let members = self.members();
+        members * query..(members * (query + 1)).min(self.group())
     }
 
     /// Mask that puts the products of query vector `query` with K ciphertext `number` in their place.
@@ -309,11 +360,11 @@ impl AttentionPlan {
         let in_segment = number % layout.lanes() * per_key;
         let valid = tokens.saturating_sub(number * per_key).min(per_key);
         for stored_head in 0..self.stored().heads() {
-            for member in (2 * query..2 * query + 2).take_while(|member| *member < group) {
+            for member in self.members_of(query) {
                 for token in in_segment..in_segment + valid {
                     for slot in layout.slots(token, stored_head * group + member) {
                         if let Some(entry) = mask.get_mut(slot) {
-                            *entry = self.pick(member) * factor;
+                            *entry = self.pick_score(member) * factor;
                         }
                     }
                 }
@@ -327,7 +378,7 @@ impl AttentionPlan {
     /// `value_level` (one above it when compact); the result stands two levels below `value_level`.
     ///
     /// Cost per query vector and segment: C ciphertext products, about 2√C rotations, as many relinearizations as giants;
-    /// one sum over G slots and one mask per query vector (two when it is a pair), one conjugation when compact.
+    /// one sum over G slots and one mask per query vector (two when it is a pair), one conjugation when there are pairs.
     ///
     /// # Errors
     /// [`Error::Shape`] for a cache of another layout or the wrong number of segments; those of the evaluator.
@@ -361,7 +412,7 @@ impl AttentionPlan {
     }
 
     /// Σ_token weight · factor for each of `factors` and all query heads, in [`AttentionPlan::output_layout`]: clean, the
-    /// sum of a head at each of its dimensions, ready to divide the weighted values. `weights` must be zero at the slots of
+    /// sum of a head at each of its values (real in the complex form, too), ready to divide the weighted values. `weights` must be zero at the slots of
     /// no token. One level below the weights, two when compact; a mask a factor.
     ///
     /// # Errors
@@ -392,8 +443,8 @@ impl AttentionPlan {
     }
 
     /// The weights query vector `query` multiplies the lanes with, repeated with the period of the lanes: the weights
-    /// themselves when duplicated; P_a + i·P_b when compact (one plaintext product, one level, a rotation per doubling of
-    /// the groups).
+    /// themselves when duplicated; P_a + i·P_b of a pair, or the P of one head, when compact (one plaintext product, one
+    /// level, a rotation per doubling of the groups).
     fn query_weights<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -409,8 +460,9 @@ impl AttentionPlan {
         let mut mask = vec![Complex64::ZERO; self.stored().slots()];
         for (number, part) in mask.chunks_exact_mut(blocks_of_group).enumerate() {
             let member = number % layout.group_blocks();
-            if member / 2 == query && member < group {
-                part.fill(if member.is_multiple_of(2) { Complex64::new(1.0, 0.0) } else { Complex64::I });
+            if self.members_of(query).contains(&member) {
+                let imaginary = member > self.members() * query;
+                part.fill(if imaginary { Complex64::I } else { Complex64::new(1.0, 0.0) });
             }
         }
         let masked = evaluator.mul_values(weights, &mask)?;
@@ -465,7 +517,8 @@ impl AttentionPlan {
         evaluator.rotate_sum(&terms)
     }
 
-    /// One real vector of all query heads out of one value per query vector (junk elsewhere), times `factor`. One level.
+    /// One vector of all query heads out of one value per query vector (junk elsewhere), times `factor`: real out of pairs.
+    /// One level.
     fn gather<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -476,7 +529,7 @@ impl AttentionPlan {
         let spacing = vector.gap() / group;
         let mut sum: Option<E::Ciphertext> = None;
         for member in 0..group {
-            let value = values.get(member / 2).ok_or_else(|| {
+            let value = values.get(member / self.members()).ok_or_else(|| {
                 Error::Internal(format!("member {member} of {} query vectors", values.len()))
             })?;
             let mask: Vec<Complex64> =
@@ -488,7 +541,7 @@ impl AttentionPlan {
             });
         }
         let sum = sum.ok_or_else(|| Error::Internal("a group of 0 query heads".to_owned()))?;
-        let sum = if group == 1 { sum } else { double_real(evaluator, &sum)? };
+        let sum = if self.pairs() { double_real(evaluator, &sum)? } else { sum };
         Ok(Packed::new(sum, self.output_layout()?))
     }
 

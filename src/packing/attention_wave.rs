@@ -12,11 +12,12 @@ use super::sums::{signed, sum_strided};
 use super::{AttentionPlan, Grouping, Packed, Wave};
 
 impl AttentionPlan {
-    /// Members of a wave whose scores fit one ciphertext: 1 when a sequence may need several, or when heads are compact.
+    /// Members of a wave whose scores fit one ciphertext: 1 when a sequence may need several, or when heads are compact or
+    /// complex.
     #[must_use]
     pub fn wave_capacity(&self) -> usize {
         let layout = self.score_layout();
-        let alone = self.grouping() == Grouping::Compact
+        let alone = self.grouping() != Grouping::Duplicated
             || layout.segments(self.cache_layout().maximum_tokens) > 1
             || self.output_layout().is_err();
         if alone { 1 } else { layout.copies().min(Wave::capacity(&self.stored().vector())) }
@@ -42,7 +43,7 @@ impl AttentionPlan {
 
     /// As [`AttentionPlan::denominators`], for the given members of a wave: the sums of member i in the places of member i
     /// of `wave`. `weights` must be zero at the slots of no token. One level; a mask per factor and member, a rotation per
-    /// factor and member, and log2(head_dim) rotations per factor.
+    /// factor and member, and log2(head blocks) rotations per factor.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] without members; those of the evaluator.
@@ -73,7 +74,7 @@ impl AttentionPlan {
                 placed.push((member, evaluator.mul_values(&sums, &mask)?));
             }
             let placed = wave.pack(evaluator, &placed)?;
-            let everywhere = sum_strided(evaluator, &placed, stored.head_dim(), block)?;
+            let everywhere = sum_strided(evaluator, &placed, stored.head_blocks(), block)?;
             scaled.push(Packed::new(everywhere, self.output_layout()?));
         }
         Ok(scaled)

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use crate::contract::{Complex64, Error, Result};
 
-use super::complex::pair_terms;
+use super::complex::{pair_terms, real_part_terms};
 use super::{
-    AttentionPlan, AttentionShape, CacheBounds, Grouping, Order, Packed, Product, ProductCounts,
+    AttentionPlan, AttentionShape, CacheBounds, Grouping, HeadForm, Order, Packed, Product, ProductCounts,
     ProductGeometry, Term, VectorLayout, Weights,
 };
 
@@ -44,8 +44,10 @@ impl BlockPlan {
         let mut last = None;
         let mut best: Option<(usize, usize, Self)> = None;
         let largest = shape.attention.heads.max(1).next_power_of_two().ilog2();
-        for low_bits in 0..=largest {
-            let ring = shape.attention.head_dim << low_bits;
+        let half = (shape.attention.head_dim / 2).max(1);
+        let halved = (grouping.form() == HeadForm::Complex).then_some(half);
+        let whole = (0..=largest).map(|low_bits| shape.attention.head_dim << low_bits);
+        for ring in halved.into_iter().chain(whole) {
             let candidate = Self::in_ring(slots, ring, shape, grouping, bounds)
                 .and_then(|plan| plan.counts().map(|counts| (plan, counts)));
             match candidate {
@@ -64,7 +66,7 @@ impl BlockPlan {
         })
     }
 
-    /// The plan in a given ring, head_dim times a power of two.
+    /// The plan in a given ring, head_dim (or its half in the complex form) times a power of two.
     ///
     /// # Errors
     /// [`Error::Shape`] when the shape does not pack there.
@@ -86,12 +88,16 @@ impl BlockPlan {
         let residual = VectorLayout::compact(slots, ring, shape.hidden.div_ceil(ring))?;
         let feed_forward = VectorLayout::spread(slots, ring, shape.intermediate.div_ceil(ring))?;
         // With one value per block the stored heads may live in a smaller ring of their own, fully used.
-        let stored_ring = heads.head_dim * heads.kv_heads.next_power_of_two();
-        let group = heads.heads / heads.kv_heads;
-        let smaller = grouping == Grouping::Compact
+        let stored_heads = if grouping.is_compact() { heads.kv_heads } else { heads.heads };
+        let (group, pair) = match grouping.form() {
+            HeadForm::Real => (heads.heads / stored_heads, 1),
+            HeadForm::Complex => (heads.heads / stored_heads, 2),
+        };
+        let stored_ring = (heads.head_dim / pair).max(1) * stored_heads.next_power_of_two();
+        let smaller = grouping != Grouping::Duplicated
             && residual.values() == 1
             && group.is_power_of_two()
-            && stored_ring * group == ring;
+            && stored_ring * group * pair == ring;
         let attention_ring = if smaller { stored_ring } else { ring };
         let attention = AttentionPlan::new(slots, attention_ring, heads, grouping, bounds)?;
         Ok(Self { shape, residual, feed_forward, attention })
@@ -158,74 +164,121 @@ impl BlockPlan {
     }
 
     fn geometry_from_heads(&self) -> Result<ProductGeometry> {
-        ProductGeometry::between(self.attention.output_layout()?, self.attention_side()?.0).or_else(|_| {
-            // Same places as one value per block of the larger ring.
-            ProductGeometry::between(self.residual, self.residual)
+        let output = self.attention.output_layout()?;
+        ProductGeometry::between(output, self.attention_side()?.0).or_else(|error| {
+            // Values that stand evenly are one value per block of a larger ring as well.
+            if output.values() * output.gap() != output.block() {
+                return Err(error);
+            }
+            let fine = VectorLayout::interleaved(output.slots(), output.dimension())?;
+            ProductGeometry::between(fine, self.residual.coarse(fine.ring())?)
         })
     }
 
-    /// Query projections, one product per query vector; complex where two heads share one.
+    /// Query projections, one product per query vector; complex where two heads, or two dimensions of a head, share a slot.
     ///
     /// # Errors
     /// [`Error::Shape`] for weights of another shape.
     pub fn query(&self, weights: &Arc<dyn Weights>) -> Result<Vec<Product>> {
-        let (geometry, input) = (self.geometry_to_heads()?, self.attention_side()?.1);
         (0..self.attention.queries())
-            .map(|query| {
-                let (real, imaginary) = self.attention.query_orders(query);
-                let mut terms = vec![Term::new(weights.clone(), input.clone(), real)];
-                if let Some(imaginary) = imaginary {
-                    terms.push(Term::new(weights.clone(), input.clone(), imaginary).times(Complex64::I));
-                }
-                Product::new(geometry, terms)
-            })
+            .map(|query| self.projection(weights, self.attention.query_orders(query), Complex64::I))
             .collect()
     }
 
-    /// Key or value projection alone.
+    /// Key projection alone, to go through [`super::Rope::apply_key`]: of the complex form the conjugate, which costs nothing
+    /// because the residual is real.
     ///
     /// # Errors
     /// [`Error::Shape`] for weights of another shape.
+    pub fn key(&self, weights: &Arc<dyn Weights>) -> Result<Product> {
+        self.projection(weights, self.attention.kv_orders(), -Complex64::I)
+    }
+
+    /// Value projection alone.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for weights of another shape.
+    pub fn value(&self, weights: &Arc<dyn Weights>) -> Result<Product> {
+        self.projection(weights, self.attention.kv_orders(), Complex64::I)
+    }
+
+    /// Product from the residual into the heads; `factor` on the imaginary part where there is one.
+    fn projection(
+        &self,
+        weights: &Arc<dyn Weights>,
+        (real, imaginary): (Order, Option<Order>),
+        factor: Complex64,
+    ) -> Result<Product> {
+        let input = self.attention_side()?.1;
+        let mut terms = vec![Term::new(weights.clone(), input.clone(), real)];
+        if let Some(imaginary) = imaginary {
+            terms.push(Term::new(weights.clone(), input, imaginary).times(factor));
+        }
+        Product::new(self.geometry_to_heads()?, terms)
+    }
+
+    /// Key or value projection alone, of real heads.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for weights of another shape, and in the complex form ([`BlockPlan::key`], [`BlockPlan::value`]).
     pub fn key_or_value(&self, weights: &Arc<dyn Weights>) -> Result<Product> {
         Product::new(self.geometry_to_heads()?, vec![self.key_value_term(weights)?])
     }
 
-    /// Key and value projections in one product; its output goes through [`super::complex::split`].
+    /// Key and value projections of real heads in one product; its output goes through [`super::complex::split`].
     ///
     /// # Errors
-    /// [`Error::Shape`] for weights of another shape.
+    /// [`Error::Shape`] for weights of another shape, and in the complex form ([`BlockPlan::key`], [`BlockPlan::value`]).
     pub fn key_and_value(&self, key: &Arc<dyn Weights>, value: &Arc<dyn Weights>) -> Result<Product> {
         let terms = pair_terms(self.key_value_term(key)?, self.key_value_term(value)?);
         Product::new(self.geometry_to_heads()?, terms)
     }
 
     fn key_value_term(&self, weights: &Arc<dyn Weights>) -> Result<Term> {
-        Ok(Term::new(weights.clone(), self.attention_side()?.1, self.attention.kv_order()))
+        match self.attention.kv_orders() {
+            (real, None) => Ok(Term::new(weights.clone(), self.attention_side()?.1, real)),
+            (_, Some(_)) => Err(Error::Shape {
+                operation: "key and value projection",
+                what: format!(
+                    "{} dimensions of a head stand in {} complex values already",
+                    self.shape.attention.head_dim,
+                    self.attention.stored().head_blocks()
+                ),
+                remedy: "project with BlockPlan::key and BlockPlan::value".to_owned(),
+            }),
+        }
     }
 
     /// Output projection: from [`AttentionPlan::weighted_values`] (through [`BlockPlan::output_input`]) to the residual
-    /// layout.
+    /// layout. In the complex form it folds by row halves: half the plaintexts, and its output goes through
+    /// [`super::complex::twice_real_part`].
     ///
     /// # Errors
     /// [`Error::Shape`] for weights of another shape.
     pub fn output(&self, weights: &Arc<dyn Weights>) -> Result<Product> {
         let geometry = self.geometry_from_heads()?;
-        let order = self.attention.output_order()?;
-        let order = if geometry.input() == self.attention.output_layout()? {
-            order
-        } else {
+        let (order, imaginary) = self.attention.output_orders()?;
+        let coarse = self.attention.output_layout()?;
+        let inputs = |order: Order| {
+            if geometry.input() == coarse {
+                return order;
+            }
             // Value q of block r stands in block r·m + q of the larger ring.
-            let coarse = self.attention.output_layout()?;
-            Order::from_fn(&self.residual, |r, _| {
+            Order::from_fn(&geometry.input(), |r, _| {
                 order.feature(r % coarse.values() * coarse.ring() + r / coarse.values())
             })
         };
         let outputs = if geometry.output().ring() == self.residual.ring() {
             self.residual_order()
         } else {
-            self.attention_side()?.1
+            Order::coarse(&self.residual_order(), &geometry.output())
         };
-        Product::new(geometry, vec![Term::new(weights.clone(), order, outputs)])
+        let term = |order| Term::new(weights.clone(), inputs(order), outputs.clone());
+        let terms = match imaginary {
+            None => vec![term(order)],
+            Some(imaginary) => real_part_terms(term(order), term(imaginary)),
+        };
+        Product::new(geometry, terms)
     }
 
     /// The weighted values as the output projection reads them: only the name of the layout changes.
@@ -271,8 +324,8 @@ impl BlockPlan {
         )
     }
 
-    /// Operations of all seven projections, key with value and up with gate folded, preprocessing and baby rotations shared
-    /// by q, k and v ([`Product::apply_shared`]).
+    /// Operations of all seven projections, up with gate folded, key with value in the real form, preprocessing and baby
+    /// rotations shared by q, k and v ([`Product::apply_shared`]).
     ///
     /// # Errors
     /// [`Error::Shape`] when a product does not pack.
@@ -281,7 +334,11 @@ impl BlockPlan {
         let up = ProductGeometry::between(self.residual, self.feed_forward)?.counts();
         let down = ProductGeometry::between(self.feed_forward, self.residual)?.counts();
         let output = self.geometry_from_heads()?.counts();
-        let projections = self.attention.queries() + 1;
+        // Key with value, or key and value; the conjugation takes key and value apart, or ends the output projection.
+        let projections = match self.attention.stored().form() {
+            HeadForm::Real => self.attention.queries() + 1,
+            HeadForm::Complex => self.attention.queries() + 2,
+        };
         Ok(ProductCounts {
             plaintext_products: projections * heads.plaintext_products
                 + up.plaintext_products
@@ -300,6 +357,7 @@ impl BlockPlan {
                 + up.preprocessing_rotations
                 + down.preprocessing_rotations
                 + output.preprocessing_rotations,
+            conjugations: 2,
         })
     }
 }

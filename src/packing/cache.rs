@@ -1,6 +1,7 @@
 //! The encrypted KV cache.
 //!
-//! K ciphertext c holds tokens c·G .. (c+1)·G: slot (j, h) + τ of a [`HeadLayout`] is K\[token c·G + τ\]\[h, j\]. V is stored
+//! K ciphertext c holds tokens c·G .. (c+1)·G: slot (j, h) + τ of a [`HeadLayout`] is K\[token c·G + τ\]\[h, j\], and the
+//! conjugate of K\[h, j\] + i·K\[h, j + head_dim/2\] in its complex form. V (never conjugated) is stored
 //! in lanes, C to a segment of C·G tokens: head block m of lane i holds V\[·\]\[h, m\] of the tokens of K ciphertext
 //! (m + i) mod C, rotated right by the giant step it will be read with. Appending a token is an addition to the last K
 //! ciphertext, and one masked addition per lane.
@@ -44,7 +45,7 @@ impl CacheLayout {
     fn blocks(&self, lane: usize, c: usize) -> impl Iterator<Item = usize> + use<> {
         let lanes = self.scores.lanes();
         let first = (c + lanes - lane % lanes) % lanes;
-        (first..self.scores.stored().head_dim()).step_by(lanes)
+        (first..self.scores.stored().head_blocks()).step_by(lanes)
     }
 }
 
@@ -108,7 +109,7 @@ impl<C: Clone> KeyValueCache<C> {
         Ok(self.tokens % self.layout.scores.stored().tokens())
     }
 
-    /// Appends one token. `key` is clean (after RoPE), `value` may hold junk; both stand at
+    /// Appends one token. `key` is clean (after [`super::Rope::apply_key`]), `value` may hold junk; both stand at
     /// [`KeyValueCache::next_offset`] of the stored heads. `key` at level `key_level` or above (it is lowered), `value` at
     /// `value_level` + 1 or above. One addition, C plaintext products at `value_level` + 1, as many rescales, and the
     /// giant rotations of the lanes. On an error the cache is unchanged.
@@ -137,7 +138,7 @@ impl<C: Clone> KeyValueCache<C> {
                 Some((at, source)) if at == shift => source,
                 _ => evaluator.rotate(&value, -signed(shift))?,
             };
-            let mask = self.lane_slots(lane, offset, |_, _| 1.0);
+            let mask = self.lane_slots(lane, offset, |_, _| Complex64::new(1.0, 0.0));
             lanes.push(add(evaluator, self.open_lane(lane), &evaluator.mul_values(&source, &mask)?)?);
             shifted = Some((shift, source));
         }
@@ -157,17 +158,23 @@ impl<C: Clone> KeyValueCache<C> {
         value: impl Fn(usize, usize) -> f64,
     ) -> Result<()> {
         let offset = self.next_offset()?;
-        let slots = self.layout.scores.stored().values(offset, key);
-        let key = add_public(evaluator, self.open_key(), slots)?;
+        let stored = self.layout.scores.stored();
+        let key = add_public(evaluator, self.open_key(), stored.key_values(offset, key))?;
+        let value = |head, head_block| stored.place(head, head_block, &value);
         let lanes = (0..self.layout.scores.lanes())
-            .map(|lane| add_public(evaluator, self.open_lane(lane), self.lane_slots(lane, offset, &value)))
+            .map(|lane| add_public(evaluator, self.open_lane(lane), self.lane_slots(lane, offset, value)))
             .collect::<Result<_>>()?;
         self.commit(key, lanes);
         Ok(())
     }
 
-    /// Slots of the next token in lane `lane`, with `value(head, dimension)` there.
-    fn lane_slots(&self, lane: usize, offset: usize, value: impl Fn(usize, usize) -> f64) -> Vec<Complex64> {
+    /// Slots of the next token in lane `lane`, with `value(head, head block)` there.
+    fn lane_slots(
+        &self,
+        lane: usize,
+        offset: usize,
+        value: impl Fn(usize, usize) -> Complex64,
+    ) -> Vec<Complex64> {
         let stored = self.layout.scores.stored();
         let c = self.tokens % self.layout.scores.segment_tokens() / stored.tokens();
         let shift = self.layout.lane_shift(lane);
@@ -176,7 +183,7 @@ impl<C: Clone> KeyValueCache<C> {
             for head in 0..stored.heads() {
                 let slot = (stored.slot(block, head) + offset + shift) % stored.slots();
                 if let Some(place) = slots.get_mut(slot) {
-                    *place = Complex64::new(value(head, block), 0.0);
+                    *place = value(head, block);
                 }
             }
         }

@@ -2,12 +2,12 @@
 //!
 //! Container: magic and version, the length of a JSON header (layout and number of tokens), the header, then every K
 //! ciphertext and every lane: a tag, a length, and either the backend's ciphertext container or the slot values of public
-//! tokens. Lengths are checked against the bytes that are there before anything is allocated.
+//! tokens (real numbers; pairs of them in the complex form of the heads). Lengths are checked against the bytes that are there before anything is allocated.
 
 use crate::contract::{CiphertextInfo, Complex64, Error, Evaluator, Level, Result};
 
 use super::cache::Stored;
-use super::{CacheLayout, KeyValueCache};
+use super::{CacheLayout, HeadForm, KeyValueCache};
 
 const MAGIC: &[u8; 8] = b"CMKVC001";
 const PUBLIC: u8 = 0;
@@ -37,6 +37,37 @@ fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8]> {
     Ok(front)
 }
 
+/// Slot values of public tokens as bytes.
+fn public_to_bytes(values: &[Complex64], form: HeadForm) -> Vec<u8> {
+    let bytes = |value: &Complex64| match form {
+        HeadForm::Real => value.re.to_le_bytes().to_vec(),
+        HeadForm::Complex => [value.re.to_le_bytes(), value.im.to_le_bytes()].concat(),
+    };
+    values.iter().flat_map(bytes).collect()
+}
+
+/// What [`public_to_bytes`] wrote for `slots` slots.
+fn public_from_bytes(body: &[u8], slots: usize, form: HeadForm) -> Result<Vec<Complex64>> {
+    let numbers: Vec<f64> =
+        body.chunks_exact(8).filter_map(|word| word.try_into().ok()).map(f64::from_le_bytes).collect();
+    let values: Vec<Complex64> = match form {
+        HeadForm::Real => numbers.iter().map(|re| Complex64::new(*re, 0.0)).collect(),
+        HeadForm::Complex => numbers
+            .chunks_exact(2)
+            .filter_map(|pair| <[f64; 2]>::try_from(pair).ok())
+            .map(|[re, im]| Complex64::new(re, im))
+            .collect(),
+    };
+    let bytes_per_slot = if form == HeadForm::Real { 8 } else { 16 };
+    if values.len() != slots || body.len() != bytes_per_slot * slots {
+        return Err(bad(format!("{} bytes of public values for {slots} slots", body.len())));
+    }
+    if !values.iter().all(|value| value.re.is_finite() && value.im.is_finite()) {
+        return Err(bad("a public value is not finite"));
+    }
+    Ok(values)
+}
+
 fn take_length(bytes: &mut &[u8]) -> Result<usize> {
     let word: [u8; 8] = take(bytes, 8)?.try_into().map_err(|_| bad("no length"))?;
     usize::try_from(u64::from_le_bytes(word)).map_err(|error| bad(error.to_string()))
@@ -56,7 +87,7 @@ impl<C: CiphertextInfo + Clone> KeyValueCache<C> {
         for stored in self.keys.iter().chain(self.lanes.iter().flatten()) {
             let (tag, body) = match stored {
                 Stored::Public(values) => {
-                    (PUBLIC, values.iter().flat_map(|value| value.re.to_le_bytes()).collect())
+                    (PUBLIC, public_to_bytes(values, self.layout.scores.stored().form()))
                 }
                 Stored::Encrypted(ciphertext) => (ENCRYPTED, evaluator.ciphertext_to_bytes(ciphertext)?),
             };
@@ -88,24 +119,13 @@ impl<C: CiphertextInfo + Clone> KeyValueCache<C> {
         if header.tokens > layout.maximum_tokens {
             return Err(bad(format!("{} tokens of at most {}", header.tokens, layout.maximum_tokens)));
         }
-        let slots = layout.scores.stored().slots();
+        let (slots, form) = (layout.scores.stored().slots(), layout.scores.stored().form());
         let mut read = |level: Level| -> Result<Stored<C>> {
             let tag = take(&mut bytes, 1)?;
             let length = take_length(&mut bytes)?;
             let body = take(&mut bytes, length)?;
             match tag {
-                [PUBLIC] if length == 8 * slots => {
-                    let values = body
-                        .chunks_exact(8)
-                        .filter_map(|word| word.try_into().ok())
-                        .map(|word| Complex64::new(f64::from_le_bytes(word), 0.0));
-                    let values: Vec<Complex64> = values.collect();
-                    if values.iter().all(|value| value.re.is_finite()) {
-                        Ok(Stored::Public(values))
-                    } else {
-                        Err(bad("a public value is not finite"))
-                    }
-                }
+                [PUBLIC] => Ok(Stored::Public(public_from_bytes(body, slots, form)?)),
                 [ENCRYPTED] => {
                     let ciphertext = evaluator.ciphertext_from_bytes(body)?;
                     if ciphertext.level() != level {

@@ -40,6 +40,8 @@ pub struct ProductCounts {
     pub rotations_hoisted: usize,
     /// Of `rotations`, those of the preprocessing, which products of one input share.
     pub preprocessing_rotations: usize,
+    /// Conjugations that take folded results apart.
+    pub conjugations: usize,
 }
 
 /// Geometry of a product.
@@ -233,6 +235,7 @@ impl ProductGeometry {
             rotations: preprocessing_rotations + self.split.giants - 1 + reduction,
             rotations_hoisted: self.split.babies - 1,
             preprocessing_rotations,
+            conjugations: 0,
         }
     }
 

@@ -10,7 +10,9 @@ mod bundle;
 mod cache;
 mod cache_bytes;
 pub mod complex;
+mod folding;
 mod geometry;
+mod grouping;
 mod heads;
 mod layout;
 mod lm_head;
@@ -27,19 +29,24 @@ mod thor;
 mod wave;
 mod weights;
 
-pub use attention::{AttentionPlan, AttentionShape, CacheBounds, Grouping};
+pub use attention::{AttentionPlan, AttentionShape, CacheBounds};
 pub use block::{BlockPlan, BlockShape};
 pub use bundle::Bundle;
 pub use cache::{CacheLayout, KeyValueCache};
+pub use folding::{FoldedGeometry, FoldedProduct, Folding};
 pub use geometry::{OutputForm, ProductCounts, ProductGeometry};
-pub use heads::HeadLayout;
+pub use grouping::Grouping;
+pub use heads::{HeadForm, HeadLayout};
 pub use layout::{OtherSlots, VectorLayout};
 pub use lm_head::LmHead;
 pub use moai::Moai;
 pub use order::Order;
 pub use packed::Packed;
 pub use product::{EncodedProduct, Prepared, Product};
-pub use product_choice::{SHAPE_NAMES, diagonal_product, mixed_radix_product, named_shape, padded_product};
+pub use product_choice::{
+    SHAPE_NAMES, cheapest_product, diagonal_product, folded_product, mixed_radix_product, named_shape,
+    padded_product,
+};
 pub use rope::Rope;
 pub use scores::ScoreLayout;
 pub use split::Split;

@@ -2,7 +2,7 @@
 
 use crate::contract::{Error, Result};
 
-use super::{AttentionShape, BlockShape, OutputForm, ProductGeometry, VectorLayout};
+use super::{AttentionShape, BlockShape, FoldedGeometry, Folding, OutputForm, ProductGeometry, VectorLayout};
 
 /// The paper's product: both dimensions padded to powers of two, the smaller one is the ring.
 ///
@@ -45,6 +45,55 @@ pub fn mixed_radix_product(slots: usize, inputs: usize, outputs: usize) -> Resul
             what: format!("{inputs} to {outputs} features in {slots} slots"),
             remedy: "use parameters with more slots".to_owned(),
         })
+}
+
+/// The mixed-radix product of a matrix folded by `folding`: about half the plaintexts, and a conjugation by rows.
+///
+/// # Errors
+/// Those of [`mixed_radix_product`], and [`Error::Shape`] for no features.
+pub fn folded_product(
+    slots: usize,
+    inputs: usize,
+    outputs: usize,
+    folding: Folding,
+) -> Result<FoldedGeometry> {
+    let (places_in, places_out) = folding.places(inputs, outputs);
+    FoldedGeometry::new(mixed_radix_product(slots, places_in, places_out)?, folding, inputs, outputs)
+}
+
+/// The product with the fewest plaintexts, then the fewest key switches, among the `foldings` that the vectors around it
+/// allow: columns where a complex output is of use, rows where the input is complex.
+///
+/// # Errors
+/// [`Error::Shape`] without foldings, or when none of them packs.
+pub fn cheapest_product(
+    slots: usize,
+    inputs: usize,
+    outputs: usize,
+    foldings: &[Folding],
+) -> Result<FoldedGeometry> {
+    let mut last = None;
+    let mut best: Option<((usize, usize), FoldedGeometry)> = None;
+    for folding in foldings {
+        match folded_product(slots, inputs, outputs, *folding) {
+            Ok(geometry) => {
+                let counts = geometry.counts();
+                let switches = counts.rotations + counts.rotations_hoisted + counts.conjugations;
+                let cost = (counts.plaintext_products, switches);
+                if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                    best = Some((cost, geometry));
+                }
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    best.map(|(_, geometry)| geometry).ok_or_else(|| {
+        last.unwrap_or_else(|| Error::Shape {
+            operation: "matrix product",
+            what: format!("{inputs} to {outputs} features in 0 ways"),
+            remedy: "allow at least one folding".to_owned(),
+        })
+    })
 }
 
 /// Plain diagonals with baby and giant steps: one plaintext per block diagonal of the padded product, no replication.

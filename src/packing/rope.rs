@@ -3,11 +3,14 @@
 //! In a [`HeadLayout`] the partner j ± head_dim/2 of the model's `rotate_half` is exactly S/2 slots away, both ways, so one
 //! rotation serves both halves: y = x ⊙ cos + rot(x, S/2) ⊙ (∓ sin). The tables are zero between the values, which
 //! replaces the mask a product's output needs, and carry any factor (1/√head_dim for queries).
+//!
+//! In the complex form of a [`HeadLayout`] (beyond the paper) the partners share a slot, z = x_j + i·x_{j + head_dim/2}, and
+//! the embedding is the product with e^{iθ}: one plaintext, no rotation.
 
 use crate::contract::{CiphertextInfo, Complex64, Diagonal, Error, Evaluator, LinearTransform, Result};
 
 use super::sums::signed;
-use super::{HeadLayout, Packed};
+use super::{HeadForm, HeadLayout, Packed};
 
 /// Rotary position embedding of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +83,8 @@ impl Rope {
     }
 
     /// x rotated to `position`, times `factor`, all slots between the values cleared. `x` may hold junk; its offset stays.
-    /// One hoisted rotation, two plaintext products, one level; canonical scale stays canonical.
+    /// One hoisted rotation and two plaintext products, or one plaintext product in the complex form; one level; canonical
+    /// scale stays canonical.
     ///
     /// # Errors
     /// [`Error::Shape`] for another layout or a position past the maximum; those of the evaluator.
@@ -95,10 +99,67 @@ impl Rope {
         self.apply_scaled(evaluator, heads, x, position, |_, _| factor)
     }
 
-    /// As [`Rope::apply`], with a factor for each (head, dimension) of the rotated values.
+    /// As [`Rope::apply`], of a key. In the complex form the K cache keeps conjugates: `x` is z̄, as the key product of
+    /// [`super::BlockPlan::key`] makes it, and the result conj(e^{iθ}·z) · `factor`, of one plaintext product.
     ///
     /// # Errors
     /// Those of [`Rope::apply`].
+    pub fn apply_key<E: Evaluator>(
+        &self,
+        evaluator: &E,
+        heads: &HeadLayout,
+        x: &Packed<E::Ciphertext>,
+        position: usize,
+        factor: f64,
+    ) -> Result<Packed<E::Ciphertext>> {
+        match heads.form() {
+            HeadForm::Real => self.apply(evaluator, heads, x, position, factor),
+            HeadForm::Complex => self.apply_complex(evaluator, heads, x, position, |_, _| factor, -1.0),
+        }
+    }
+
+    /// x ⊙ e^{±iθ}·factor on the complex form, the sign of the angle being `sign`.
+    fn apply_complex<E: Evaluator>(
+        &self,
+        evaluator: &E,
+        heads: &HeadLayout,
+        x: &Packed<E::Ciphertext>,
+        position: usize,
+        factor: impl Fn(usize, usize) -> f64,
+        sign: f64,
+    ) -> Result<Packed<E::Ciphertext>> {
+        self.check(heads.head_dim(), position)?;
+        let offset = x.layout.offset();
+        x.require(&heads.vector().at_offset(offset)?.junk(), "rope")?;
+        let half = heads.head_blocks();
+        for head in 0..heads.heads() {
+            for j in 0..half {
+                let (low, high) = (factor(head, j), factor(head, j + half));
+                if low.to_bits() != high.to_bits() {
+                    return Err(Error::Shape {
+                        operation: "rope",
+                        what: format!(
+                            "head {head} scales dimension {j} by {low} and its partner {} by {high}",
+                            j + half
+                        ),
+                        remedy: "scale both dimensions of a complex pair alike, or keep heads real"
+                            .to_owned(),
+                    });
+                }
+            }
+        }
+        let table = heads.values(offset, |head, j| {
+            let (cos, sin) = self.angle(j % half, position);
+            factor(head, j) * if j < half { cos } else { sign * sin }
+        });
+        Ok(Packed::new(evaluator.mul_values(&x.ciphertext, &table)?, x.layout.clean()))
+    }
+
+    /// As [`Rope::apply`], with a factor for each (head, dimension) of the rotated values; in the complex form the same for
+    /// both dimensions of a pair.
+    ///
+    /// # Errors
+    /// Those of [`Rope::apply`]; [`Error::Shape`] for factors that differ inside a complex pair.
     pub fn apply_scaled<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -107,6 +168,9 @@ impl Rope {
         position: usize,
         factor: impl Fn(usize, usize) -> f64,
     ) -> Result<Packed<E::Ciphertext>> {
+        if heads.form() == HeadForm::Complex {
+            return self.apply_complex(evaluator, heads, x, position, factor, 1.0);
+        }
         self.check(heads.head_dim(), position)?;
         let offset = x.layout.offset();
         x.require(&heads.vector().at_offset(offset)?.junk(), "rope")?;

@@ -4,7 +4,9 @@
 mod attention;
 mod baselines;
 mod cache_bytes;
+mod complex_heads;
 mod counts;
+mod folded_products;
 mod folding;
 mod native;
 mod products;

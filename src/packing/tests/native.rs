@@ -17,8 +17,8 @@ use crate::ckks::Parameters;
 use crate::contract::{Client, Complex64, Level};
 use crate::packing::complex::{join, pair_terms, real_part_terms, split, twice_real_part};
 use crate::packing::{
-    Grouping, HeadLayout, LmHead, Moai, Order, OutputForm, Packed, Product, ProductGeometry, Rope, Term,
-    Thor, VectorLayout,
+    FoldedProduct, Folding, Grouping, HeadLayout, LmHead, Moai, Order, OutputForm, Packed, Product,
+    ProductGeometry, Rope, Term, Thor, VectorLayout, folded_product,
 };
 
 /// Between the root mean square of native errors and of simulated ones.
@@ -154,6 +154,76 @@ fn complex_folding_is_as_precise_as_predicted() {
     check(11, 1, &Folded);
 }
 
+/// One matrix in a folded product, landing at an offset.
+struct FoldedMatrix {
+    inputs: usize,
+    outputs: usize,
+    folding: Folding,
+}
+
+impl Program for FoldedMatrix {
+    fn run<C: Client>(&self, client: &C, evaluator: &C::Evaluator) -> Vec<Compared> {
+        let Self { inputs, outputs, folding } = *self;
+        let geometry = folded_product(client.slots(), inputs, outputs, folding).unwrap();
+        let (weights, x) = (matrix(1, inputs, outputs), vector(2, inputs));
+        let product = FoldedProduct::new(geometry, &weights).unwrap();
+        let input = client.encrypt(&product.input_slots(&x).unwrap(), Level(2)).unwrap();
+        let prepared =
+            product.product().prepare(evaluator, &Packed::new(input, geometry.product().input())).unwrap();
+        let y = product.apply_prepared(evaluator, &prepared, None, 1).unwrap();
+        let features = product.output_features(&y.layout, &client.decrypt(&y.ciphertext).unwrap()).unwrap();
+        let features = features.into_iter().map(|x| Complex64::new(x, 0.0)).collect();
+        let want = dense(&x, weights.as_ref());
+        vec![Compared::real(format!("{inputs} to {outputs} features, {folding:?}"), features, &want)]
+    }
+}
+
+#[test]
+fn matrices_folded_by_columns_and_rows_are_as_precise_as_predicted() {
+    for (inputs, outputs, folding) in [
+        (64, 64, Folding::Columns),
+        (64, 64, Folding::Rows),
+        (48, 112, Folding::Columns),
+        (48, 112, Folding::Rows),
+        (111, 47, Folding::Columns),
+        (111, 47, Folding::Rows),
+    ] {
+        check(11, 2, &FoldedMatrix { inputs, outputs, folding });
+    }
+}
+
+/// Rotary embedding of complex heads at an offset: of a query, and of a key, which is conjugated.
+struct ComplexRotary;
+
+impl Program for ComplexRotary {
+    fn run<C: Client>(&self, client: &C, evaluator: &C::Evaluator) -> Vec<Compared> {
+        let heads = HeadLayout::complex(client.slots(), 3, 16, 16, 1).unwrap();
+        let (rope, x) = (Rope::new(16, 10_000.0, 512), vector(9, 48));
+        let at = |features: &[f64]| {
+            let features = features.to_vec();
+            move |head: usize, j: usize| features[16 * head + j]
+        };
+        let layout = heads.vector().at_offset(2).unwrap();
+        let encrypt =
+            |slots: Vec<Complex64>| Packed::new(client.encrypt(&slots, Level(1)).unwrap(), layout.junk());
+        let query = encrypt(heads.values(2, at(&x)));
+        let key = encrypt(heads.key_values(2, at(&x)));
+        let query = rope.apply(evaluator, &heads, &query, 300, 0.25).unwrap();
+        let key = rope.apply_key(evaluator, &heads, &key, 300, 0.25).unwrap();
+        let want: Vec<f64> = rope.apply_clear(&x, 300).unwrap().iter().map(|x| 0.25 * x).collect();
+        let read = |y: &Packed<_>| client.decrypt(&y.ciphertext).unwrap();
+        vec![
+            Compared::new("complex rotary embedding of a query", read(&query), heads.values(2, at(&want))),
+            Compared::new("complex rotary embedding of a key", read(&key), heads.key_values(2, at(&want))),
+        ]
+    }
+}
+
+#[test]
+fn complex_rotary_embedding_is_as_precise_as_predicted() {
+    check(11, 1, &ComplexRotary);
+}
+
 /// Rotary embedding at an offset.
 struct Rotary;
 
@@ -186,9 +256,14 @@ impl Program for Case {
 /// duplicated.
 #[test]
 fn blocks_with_grouped_queries_and_a_cache_are_as_precise_as_predicted() {
-    for (grouping, tokens, public) in
-        [(Grouping::Duplicated, 19, 0), (Grouping::Compact, 19, 0), (Grouping::Duplicated, 21, 10)]
-    {
+    for (grouping, tokens, public) in [
+        (Grouping::Duplicated, 19, 0),
+        (Grouping::Compact, 19, 0),
+        (Grouping::Duplicated, 21, 10),
+        (Grouping::Complex, 19, 0),
+        (Grouping::CompactComplex, 19, 0),
+        (Grouping::Complex, 21, 10),
+    ] {
         let shape = shape(32, 64, 4, 2, 8);
         check(9, Case::LEVELS, &Case { slots: 256, shape, grouping, tokens, maximum: 40, public });
     }
@@ -197,8 +272,9 @@ fn blocks_with_grouped_queries_and_a_cache_are_as_precise_as_predicted() {
 #[test]
 fn a_block_of_three_heads_is_as_precise_as_predicted() {
     let shape = shape(24, 40, 3, 3, 8);
-    let case = Case { slots: 512, shape, grouping: Grouping::Duplicated, tokens: 5, maximum: 30, public: 0 };
-    check(10, Case::LEVELS, &case);
+    for grouping in [Grouping::Duplicated, Grouping::Complex] {
+        check(10, Case::LEVELS, &Case { slots: 512, shape, grouping, tokens: 5, maximum: 30, public: 0 });
+    }
 }
 
 /// Logits of a vocabulary that is no multiple of anything.
