@@ -4,9 +4,11 @@
 //! 2. (ModRaise: the modulus q0 becomes Q, and each coefficient gains a multiple of q0.)
 //! 3. [`BootstrapCircuit::from_coefficients`]: sum over the copies of sparse slots, CoeffsToSlots, EvalMod.
 
+use std::borrow::Cow;
+
 use super::{BootstrapParameters, EvalMod};
 use crate::circuits::{DftDirection, EncodedDft, HomomorphicDft};
-use crate::contract::{Evaluator, KeyRequest, Level, Result, Scale};
+use crate::contract::{CiphertextInfo, Complex64, Evaluator, KeyRequest, Level, LinearTerm, Result, Scale};
 
 /// Everything a bootstrap of one slot count needs, in the clear.
 #[derive(Clone, Debug)]
@@ -156,17 +158,22 @@ impl BootstrapCircuit {
         raised: &E::Ciphertext,
         scale: Scale,
     ) -> Result<E::Ciphertext> {
-        let mut x = raised.clone();
+        let mut x = Cow::Borrowed(raised);
         for step in self.copies(evaluator.slots()) {
             let rotated = evaluator.rotate(&x, i64::try_from(step).unwrap_or(0))?;
-            x = evaluator.add(&x, &rotated)?;
+            x = Cow::Owned(evaluator.add(&x, &rotated)?);
         }
         // The conjugate is taken before the last rescale, where its noise is divided away.
         let y = encoded.coeffs_to_slots.apply_unrescaled(evaluator, &x)?;
+        drop(x);
         let conjugate = evaluator.conjugate(&y)?;
         let real = evaluator.rescale(&evaluator.add(&y, &conjugate)?)?;
-        let imaginary = evaluator.rescale(&evaluator.mul_by_i(&evaluator.sub(&conjugate, &y)?)?)?;
-        drop((x, y, conjugate));
+        let i_times =
+            |sign: f64, x| LinearTerm { constant: Complex64::new(0.0, sign), ..LinearTerm::integer(1, x) };
+        let difference = [i_times(1.0, &conjugate), i_times(-1.0, &y)];
+        let imaginary =
+            evaluator.rescale(&evaluator.linear_combination(&difference, Complex64::ZERO, y.level())?)?;
+        drop((y, conjugate));
         self.eval_mod.apply(evaluator, &real, Some(&imaginary), scale)
     }
 

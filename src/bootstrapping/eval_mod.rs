@@ -11,7 +11,7 @@
 
 use super::BootstrapParameters;
 use crate::circuits::{ChebyshevBasis, ChebyshevSeries, PolynomialPlan, evaluate_with_basis};
-use crate::contract::{CiphertextInfo, Complex64, Error, Evaluator, Level, Result, Scale};
+use crate::contract::{CiphertextInfo, Complex64, Error, Evaluator, Level, LinearTerm, Result, Scale};
 
 /// The modular reduction of one set of parameters, in the clear until it is applied.
 #[derive(Clone, Debug)]
@@ -105,19 +105,17 @@ impl EvalMod {
     ) -> Result<E::Ciphertext> {
         let last = real.level().minus(self.levels() - 1, "EvalMod")?;
         let product_scale = Scale(scale.0 * evaluator.chain().rescale_modulus(last)?);
-        let turned = evaluator.mul_by_i(&self.two_harmonics(evaluator, real, last, product_scale)?)?;
+        let first = self.two_harmonics(evaluator, real, last, product_scale)?;
+        let second = imaginary.map(|x| self.two_harmonics(evaluator, x, last, product_scale)).transpose()?;
         // With G = c_1·E + c_2·E², Im G_1 + i·Im G_2 = (G_2 − i·G_1) + conj(−G_2 − i·G_1), c_1 and c_2 halved.
-        let (left, right) = match imaginary {
-            Some(imaginary) => {
-                let other = self.two_harmonics(evaluator, imaginary, last, product_scale)?;
-                (evaluator.sub(&other, &turned)?, evaluator.negate(&evaluator.add(&other, &turned)?)?)
-            }
-            None => {
-                let negated = evaluator.negate(&turned)?;
-                (negated.clone(), negated)
-            }
+        let combine = |sign: i32| {
+            let turned = LinearTerm { constant: Complex64::new(0.0, -1.0), ..LinearTerm::integer(1, &first) };
+            let terms: Vec<_> = std::iter::once(turned)
+                .chain(second.as_ref().map(|g| LinearTerm::integer(sign, g)))
+                .collect();
+            evaluator.linear_combination(&terms, Complex64::ZERO, last)
         };
-        evaluator.rescale(&evaluator.add(&left, &evaluator.conjugate(&right)?)?)
+        evaluator.rescale(&evaluator.add(&combine(1)?, &evaluator.conjugate(&combine(-1)?)?)?)
     }
 
     /// (a_1·E + a_2·E²)·M/4π of one input at level `last`, not rescaled, at `product_scale`.
@@ -132,8 +130,9 @@ impl EvalMod {
         let exponential = self.exponential(evaluator, x, last, scale)?;
         let square = evaluator.relinearize(&evaluator.tensor(&exponential, &exponential)?)?;
         let first = Complex64::new(self.first / self.kappa, 0.0);
-        let first = evaluator.mul_constant(&exponential, first, product_scale / exponential.scale())?;
-        evaluator.sub(&first, &square)
+        let terms =
+            [LinearTerm::at_scale(first, &exponential, product_scale), LinearTerm::integer(-1, &square)];
+        evaluator.linear_combination(&terms, Complex64::ZERO, last)
     }
 
     /// κ·exp(2πi·x) at level `last` and exactly `scale`.

@@ -8,7 +8,7 @@
 use super::polynomial_basis::ChebyshevBasis;
 use super::polynomial_coefficient::Coefficient;
 use super::polynomial_plan::{Node, PolynomialPlan};
-use crate::contract::{CiphertextInfo, Complex64, Evaluator, Level, Result, Scale};
+use crate::contract::{CiphertextInfo, Complex64, Evaluator, Level, LinearTerm, Result, Scale};
 
 /// Σ coefficients\[k\]·T_k(x), ⌈log2(degree + 1)⌉ levels below x.
 ///
@@ -56,28 +56,36 @@ fn node<E: Evaluator>(basis: &ChebyshevBasis<'_, E>, node: &Node, scale: Scale) 
     let evaluator = basis.evaluator();
     let level = basis.level()?.minus(node.depth - 1, "Chebyshev series")?;
     let product_scale = Scale(scale.0 * evaluator.chain().rescale_modulus(level)?);
-    let mut sum = linear_terms(basis, node, level, product_scale)?;
-    if let Some(products) = products(basis, node, level, product_scale)? {
-        sum = Some(match sum {
-            Some(sum) => evaluator.add(&products, &sum)?,
-            None => products,
-        });
+    let by_slot = terms_by_slot(basis, node, level, product_scale)?;
+    let mut terms = Vec::with_capacity(node.linear.len() + 1);
+    for (power, coefficient) in &node.linear {
+        if let Coefficient::Same(c) = coefficient {
+            terms.push(LinearTerm::at_scale(*c, basis.get(*power)?, product_scale));
+        }
     }
-    let sum = match sum {
-        Some(sum) => sum,
-        // Only the constant is left: it still needs a ciphertext to stand in.
-        None => coefficient_product(basis, &Coefficient::zero(), 1, level, product_scale)?,
+    terms.extend(by_slot.as_ref().map(|sum| LinearTerm::integer(1, sum)));
+    let addend = match node.constant {
+        Coefficient::Same(c) => c,
+        // Already among the terms by slot.
+        Coefficient::Slots(_) => Complex64::ZERO,
     };
-    evaluator.rescale(&node.constant.added_to(evaluator, &sum)?)
+    if let Some(products) = products(basis, node, level, product_scale)? {
+        return evaluator.relinearize_and_rescale(&products, &terms, addend);
+    }
+    if terms.is_empty() {
+        // Only the constant is left: it still needs a ciphertext to stand in.
+        terms.push(LinearTerm::at_scale(Complex64::ZERO, basis.get(1)?, product_scale));
+    }
+    evaluator.rescale(&evaluator.linear_combination(&terms, addend, level)?)
 }
 
-/// Σ factor·T_power at `level` and `product_scale`, relinearized once, not rescaled.
+/// Σ factor·T_power at `level` and `product_scale`, not relinearized.
 fn products<E: Evaluator>(
     basis: &ChebyshevBasis<'_, E>,
     parent: &Node,
     level: Level,
     product_scale: Scale,
-) -> Result<Option<E::Ciphertext>> {
+) -> Result<Option<E::Tensor>> {
     let evaluator = basis.evaluator();
     let mut sum: Option<E::Tensor> = None;
     for (factor, power) in &parent.products {
@@ -89,36 +97,38 @@ fn products<E: Evaluator>(
             None => product,
         });
     }
-    sum.map(|sum| evaluator.relinearize(&sum)).transpose()
+    Ok(sum)
 }
 
-/// Σ c·T_k over the linear terms at `level` and `product_scale`, not rescaled; `None` without terms.
-fn linear_terms<E: Evaluator>(
+/// The terms and the constant whose coefficients differ by slot, at `level` and `product_scale`, not rescaled; `None`
+/// without any.
+fn terms_by_slot<E: Evaluator>(
     basis: &ChebyshevBasis<'_, E>,
     node: &Node,
     level: Level,
     product_scale: Scale,
 ) -> Result<Option<E::Ciphertext>> {
+    let evaluator = basis.evaluator();
     let mut sum: Option<E::Ciphertext> = None;
     for (power, coefficient) in &node.linear {
-        let term = coefficient_product(basis, coefficient, *power, level, product_scale)?;
+        let Coefficient::Slots(values) = coefficient else { continue };
+        let power = basis.at(*power, level)?;
+        let plaintext = evaluator.encode(values, level, product_scale / power.scale())?;
+        let term = evaluator.mul_plain(&power, &plaintext)?;
         sum = Some(match sum {
-            Some(sum) => basis.evaluator().add(&sum, &term)?,
+            Some(sum) => evaluator.add(&sum, &term)?,
             None => term,
         });
     }
-    Ok(sum)
-}
-
-fn coefficient_product<E: Evaluator>(
-    basis: &ChebyshevBasis<'_, E>,
-    coefficient: &Coefficient,
-    power: usize,
-    level: Level,
-    product_scale: Scale,
-) -> Result<E::Ciphertext> {
-    let power = basis.at(power, level)?;
-    coefficient.times(basis.evaluator(), &power, product_scale / power.scale())
+    let Coefficient::Slots(values) = &node.constant else { return Ok(sum) };
+    let sum = match sum {
+        Some(sum) => sum,
+        None => {
+            let zero = LinearTerm::at_scale(Complex64::ZERO, basis.get(1)?, product_scale);
+            evaluator.linear_combination(&[zero], Complex64::ZERO, level)?
+        }
+    };
+    Ok(Some(evaluator.add_values(&sum, values)?))
 }
 
 #[cfg(test)]

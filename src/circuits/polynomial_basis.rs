@@ -1,13 +1,14 @@
 //! Chebyshev polynomials T_k(x) of a ciphertext, each computed once.
 //!
 //! T_{a+b} = 2·T_a·T_b − T_{|a−b|} with a the largest power of two below a+b, so that T_k stands ⌈log2 k⌉ levels below x.
-//! The subtrahend is brought to the scale of the product by a constant 1 rounded at exactly that scale, before the
+//! The subtrahend is brought to the scale of the product by a constant −1 rounded at exactly that scale, before the
 //! rescale: no operation ever meets another scale. Scales follow s_{a+b} = s_a·s_b/q and stay near the canonical one
 //! inside a stretch of equal primes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::contract::{CiphertextInfo, Complex64, Error, Evaluator, Level, Result, Scale};
+use crate::contract::{CiphertextInfo, Complex64, Error, Evaluator, Level, LinearTerm, Result};
 
 /// T_1 = x and every T_k computed so far, shared by all polynomials evaluated at x.
 pub struct ChebyshevBasis<'e, E: Evaluator> {
@@ -53,12 +54,15 @@ impl<'e, E: Evaluator> ChebyshevBasis<'e, E> {
     }
 
     /// T_k at `level`, limbs dropped; T_k must be computed already.
-    pub(super) fn at(&self, k: usize, level: Level) -> Result<E::Ciphertext> {
+    pub(super) fn at(&self, k: usize, level: Level) -> Result<Cow<'_, E::Ciphertext>> {
         let power = self.get(k)?;
-        if power.level() == level { Ok(power.clone()) } else { self.evaluator.drop_level(power, level) }
+        if power.level() == level {
+            return Ok(Cow::Borrowed(power));
+        }
+        Ok(Cow::Owned(self.evaluator.drop_level(power, level)?))
     }
 
-    fn get(&self, k: usize) -> Result<&E::Ciphertext> {
+    pub(super) fn get(&self, k: usize) -> Result<&E::Ciphertext> {
         self.powers.get(&k).ok_or_else(|| Error::Internal(format!("T_{k} used before it was computed")))
     }
 
@@ -67,18 +71,16 @@ impl<'e, E: Evaluator> ChebyshevBasis<'e, E> {
         let evaluator = self.evaluator;
         let level = self.get(a)?.level().min(self.get(b)?.level());
         level.below("Chebyshev power")?;
-        let (left, right) = (self.at(a, level)?, self.at(b, level)?);
-        let product = evaluator.relinearize(&evaluator.tensor(&left, &right)?)?;
-        let doubled = evaluator.mul_integer(&product, 2)?;
-        let difference = if a == b {
-            evaluator.add_constant(&doubled, Complex64::new(-1.0, 0.0))?
-        } else {
-            let subtrahend = self.at(a - b, level)?;
-            let raise = Scale(doubled.scale().0 / subtrahend.scale().0);
-            let raised = evaluator.mul_constant(&subtrahend, Complex64::new(1.0, 0.0), raise)?;
-            evaluator.sub(&doubled, &raised)?
-        };
-        evaluator.rescale(&difference)
+        let doubled =
+            evaluator.linear_combination(&[LinearTerm::integer(2, self.get(a)?)], Complex64::ZERO, level)?;
+        let right = self.at(b, level)?;
+        let product = evaluator.tensor(&doubled, &right)?;
+        let minus = Complex64::new(-1.0, 0.0);
+        if a == b {
+            return evaluator.relinearize_and_rescale(&product, &[], minus);
+        }
+        let subtrahend = LinearTerm::at_scale(minus, self.get(a - b)?, product.scale());
+        evaluator.relinearize_and_rescale(&product, &[subtrahend], Complex64::ZERO)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::contract::{CiphertextInfo, Complex64, Evaluator, Result, Scale};
+use crate::contract::Complex64;
 
 /// A coefficient: the same number in every slot (a constant product, no NTT) or a vector of slot values (a plaintext
 /// product, encoded when it is used).
@@ -58,32 +58,6 @@ impl Coefficient {
                 }
                 Coefficient::Slots(Arc::new(sum))
             }
-        }
-    }
-
-    /// self · x, rounded at `scale`, not rescaled.
-    pub(super) fn times<E: Evaluator>(
-        &self,
-        evaluator: &E,
-        x: &E::Ciphertext,
-        scale: Scale,
-    ) -> Result<E::Ciphertext> {
-        match self {
-            Coefficient::Same(c) => evaluator.mul_constant(x, *c, scale),
-            Coefficient::Slots(values) => {
-                evaluator.mul_plain(x, &evaluator.encode(values, x.level(), scale)?)
-            }
-        }
-    }
-
-    /// x + self at the scale of x.
-    pub(super) fn added_to<E: Evaluator>(&self, evaluator: &E, x: &E::Ciphertext) -> Result<E::Ciphertext> {
-        if self.is_zero() {
-            return Ok(x.clone());
-        }
-        match self {
-            Coefficient::Same(c) => evaluator.add_constant(x, *c),
-            Coefficient::Slots(values) => evaluator.add_values(x, values),
         }
     }
 }

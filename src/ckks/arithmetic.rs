@@ -19,7 +19,7 @@ pub(super) fn check_scales(operation: &'static str, left: Scale, right: Scale) -
 }
 
 /// A number rounded to an integer, refused when it does not fit.
-fn rounded(operation: &'static str, value: f64, scale: Scale) -> Result<i128> {
+pub(super) fn rounded(operation: &'static str, value: f64, scale: Scale) -> Result<i128> {
     let scaled = value * scale.0;
     // 2^120 leaves room for the sign and for a reduction in 128 bits.
     if !(scaled.is_finite() && scaled.abs() < 120f64.exp2()) {
@@ -103,7 +103,13 @@ impl CkksEvaluator {
     }
 
     /// The values of the integers `real` + `imaginary`·X^{N/2} in the two halves of a limb's row.
-    fn halves(&self, limb: Limb, prime: &Prime, real: i128, imaginary: i128) -> Result<(u64, u64)> {
+    pub(super) fn halves(
+        &self,
+        limb: Limb,
+        prime: &Prime,
+        real: i128,
+        imaginary: i128,
+    ) -> Result<(u64, u64)> {
         let ring = self.parameters.ring();
         let real = prime.reduce_wide(real);
         if imaginary == 0 {
@@ -122,7 +128,8 @@ impl CkksEvaluator {
         imaginary: i128,
     ) -> Result<RnsPolynomial<Evaluations>> {
         let ring = self.parameters.ring();
-        let mut result = RnsPolynomial::zero(ring, polynomial.chain_limbs(), polynomial.special_limbs());
+        let mut result =
+            RnsPolynomial::unspecified(ring, polynomial.chain_limbs(), polynomial.special_limbs());
         self.assign_halves(&mut result, polynomial, real, imaginary)?;
         Ok(result)
     }
@@ -152,17 +159,7 @@ impl CkksEvaluator {
         let (real, imaginary) =
             (rounded("add_constant", c.re, a.scale)?, rounded("add_constant", c.im, a.scale)?);
         let mut c0 = a.c0.clone();
-        c0.fill(ring, |limb, prime, row| {
-            let (first, second) = self.halves(limb, prime, real, imaginary)?;
-            let middle = row.len() / 2;
-            let (row_first, row_second) = row.split_at_mut(middle);
-            for (half, constant) in [(row_first, first), (row_second, second)] {
-                for x in half {
-                    *x = prime.add(*x, constant);
-                }
-            }
-            Ok(())
-        })?;
+        c0.fill(ring, |limb, _, row| self.add_halves(limb, 1, (real, imaginary), row))?;
         Ok(Ciphertext { c0, c1: a.c1.clone(), level: a.level, scale: a.scale })
     }
 

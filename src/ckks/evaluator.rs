@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use super::composed::ProductParts;
 use super::{Ciphertext, Encoder, EvaluationKeys, Parameters, Plaintext, Tensor};
 use crate::contract::{
-    BootstrapRequest, BootstrapSummary, Complex64, Error, Evaluator, Level, LevelChain, LinearTransform,
-    Result, Scale,
+    BootstrapRequest, BootstrapSummary, Complex64, Error, Evaluator, Level, LevelChain, LinearTerm,
+    LinearTransform, Result, Scale,
 };
 
 /// Evaluator of levelled CKKS: parameters and evaluation keys.
@@ -166,6 +167,29 @@ impl Evaluator for CkksEvaluator {
 
     fn mul_scalar(&self, a: &Ciphertext, c: Complex64) -> Result<Ciphertext> {
         self.multiply_scalar_and_rescale(a, c)
+    }
+
+    fn linear_combination(
+        &self,
+        terms: &[LinearTerm<'_, Ciphertext>],
+        addend: Complex64,
+        level: Level,
+    ) -> Result<Ciphertext> {
+        self.combine_linearly(terms, addend, level)
+    }
+
+    fn relinearize_and_rescale(
+        &self,
+        product: &Tensor,
+        terms: &[LinearTerm<'_, Ciphertext>],
+        addend: Complex64,
+    ) -> Result<Ciphertext> {
+        self.relinearize_combine_rescale(
+            ProductParts { d0: &product.d0, d1: &product.d1, d2: &product.d2 },
+            (product.level, product.scale),
+            terms,
+            addend,
+        )
     }
 
     fn lower(&self, a: &Ciphertext, level: Level) -> Result<Ciphertext> {

@@ -15,6 +15,7 @@ mod evaluator;
 pub mod fields;
 mod key_switching;
 mod key_switching_key;
+mod linear_combination;
 mod linear_transform;
 mod parameters;
 mod rotation;

@@ -21,6 +21,29 @@ pub struct BootstrapRequest {
     pub iterations: usize,
 }
 
+/// A term c·x of a linear combination, the same c in every slot.
+#[derive(Debug)]
+pub struct LinearTerm<'a, C> {
+    /// x, at the level of the combination or above.
+    pub ciphertext: &'a C,
+    /// c.
+    pub constant: Complex64,
+    /// Scale at which c is rounded; 1 for an integer, which then costs no precision.
+    pub scale: Scale,
+}
+
+impl<'a, C: CiphertextInfo> LinearTerm<'a, C> {
+    /// k·x at the scale of x.
+    pub fn integer(k: i32, ciphertext: &'a C) -> Self {
+        Self { ciphertext, constant: Complex64::new(f64::from(k), 0.0), scale: Scale(1.0) }
+    }
+
+    /// c·x at `scale`: c is rounded at what `scale` leaves over that of x.
+    pub fn at_scale(constant: Complex64, ciphertext: &'a C, scale: Scale) -> Self {
+        Self { ciphertext, constant, scale: scale / ciphertext.scale() }
+    }
+}
+
 /// What bootstrapping does under the parameters of an evaluator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BootstrapSummary {
@@ -282,6 +305,61 @@ pub trait Evaluator: Send + Sync {
         };
         let dropped = self.drop_level(a, Level(level.0 + 1))?;
         self.rescale(&self.mul_constant(&dropped, Complex64::new(1.0, 0.0), factor)?)
+    }
+
+    /// Σ c_k·x_k + `addend` at `level`, not rescaled: every x_k is dropped to `level` (see [`Self::drop_level`]), every
+    /// product stands at one scale. Cost: one constant product a term, no NTT, no key.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] without terms, [`Error::LevelTooLow`] for an x_k below `level`, [`Error::ScaleMismatch`] for
+    /// products of unequal scales, those of [`Self::mul_constant`].
+    fn linear_combination(
+        &self,
+        terms: &[LinearTerm<'_, Self::Ciphertext>],
+        addend: Complex64,
+        level: Level,
+    ) -> Result<Self::Ciphertext> {
+        let mut sum: Option<Self::Ciphertext> = None;
+        for term in terms {
+            let x = if term.ciphertext.level() == level {
+                term.ciphertext.clone()
+            } else {
+                self.drop_level(term.ciphertext, level)?
+            };
+            let product = self.mul_constant(&x, term.constant, term.scale)?;
+            sum = Some(match sum {
+                Some(sum) => self.add(&sum, &product)?,
+                None => product,
+            });
+        }
+        let sum = sum.ok_or_else(|| Error::Shape {
+            operation: "linear_combination",
+            what: "0 terms".to_owned(),
+            remedy: "give at least one".to_owned(),
+        })?;
+        if addend == Complex64::ZERO { Ok(sum) } else { self.add_constant(&sum, addend) }
+    }
+
+    /// rescale(relinearize(product) + Σ c_k·x_k + `addend`), the sum as in [`Self::linear_combination`] at the level and
+    /// scale of `product`. One key switch; a backend may divide by P and by q_ℓ at once, which saves the NTTs of a rescale
+    /// and one rounding.
+    ///
+    /// # Errors
+    /// Those of [`Self::relinearize`], [`Self::linear_combination`] and [`Self::rescale`].
+    fn relinearize_and_rescale(
+        &self,
+        product: &Self::Tensor,
+        terms: &[LinearTerm<'_, Self::Ciphertext>],
+        addend: Complex64,
+    ) -> Result<Self::Ciphertext> {
+        let mut sum = self.relinearize(product)?;
+        if !terms.is_empty() {
+            sum = self.add(&sum, &self.linear_combination(terms, Complex64::ZERO, product.level())?)?;
+        }
+        if addend != Complex64::ZERO {
+            sum = self.add_constant(&sum, addend)?;
+        }
+        self.rescale(&sum)
     }
 
     /// Both values at the lower of their two levels, at its canonical scale.

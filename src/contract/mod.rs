@@ -25,7 +25,7 @@ mod linear_transform;
 pub use client::Client;
 pub use counting::{CountingEvaluator, LevelCounts, OperationCounts};
 pub use error::{Error, Result};
-pub use evaluator::{BootstrapRequest, BootstrapSummary, CiphertextInfo, Evaluator};
+pub use evaluator::{BootstrapRequest, BootstrapSummary, CiphertextInfo, Evaluator, LinearTerm};
 pub use key_request::{BootstrapKeys, KeyRequest, normalize_step};
 pub use level::{Level, LevelChain, Scale};
 pub use linear_transform::{Diagonal, GiantStep, LinearTransform};

@@ -2,7 +2,8 @@
 //!
 //! Halevi–Polyakov–Shoup 2019, §2 (and Cheon et al. 2018, "full RNS CKKS"): with Q = Π q_i and
 //! y_i = [x · (Q/q_i)^{-1}]_{q_i}, Σ y_i · Q/q_i = x + u·Q for a small integer u. The y_i are centred, so that |u| ≤ k/2
-//! and u = 0 for a single centred source. Coefficient domain.
+//! and u = 0 for a single centred source. [`BaseConversion::centred`] takes u = round(Σ y_i/q_i) off: what is converted is
+//! then the representative of x in [−Q/2, Q/2]. Coefficient domain.
 
 use rayon::prelude::*;
 
@@ -20,6 +21,8 @@ pub struct BaseConversion<'a> {
     weights: Vec<u64>,
     targets: Vec<&'a Prime>,
     columns: Vec<ConversionColumn>,
+    /// Whether u·Q is subtracted; the columns then have −Q as one more factor.
+    centred: bool,
 }
 
 impl<'a> BaseConversion<'a> {
@@ -39,7 +42,20 @@ impl<'a> BaseConversion<'a> {
             .iter()
             .map(|p| ConversionColumn { factors: (0..sources.len()).map(|i| cofactor(i, p)).collect() })
             .collect();
-        Self { sources, weights, targets, columns }
+        Self { sources, weights, targets, columns, centred: false }
+    }
+
+    /// The same conversion of the centred representative: one more term for every target. (u is found in f64: within 2^-50
+    /// of half a modulus it may be the neighbour's, which is as near.)
+    #[must_use]
+    pub fn centred(mut self) -> Self {
+        for (target, column) in self.targets.iter().zip(&mut self.columns) {
+            let modulus =
+                self.sources.iter().fold(1, |product, q| target.mul(product, target.reduce(q.value())));
+            column.factors.push(target.sub(0, modulus));
+        }
+        self.centred = true;
+        self
     }
 
     /// Converts rows of coefficients; as many `sources` and `targets` as primes, all of one length.
@@ -67,13 +83,19 @@ impl<'a> BaseConversion<'a> {
         tasks.into_par_iter().enumerate().for_each(|(index, rows)| {
             let start = index * TASK_WORDS;
             let end = length.min(start + TASK_WORDS);
-            let sources: Vec<(&Prime, u64, &[u64])> = self
+            let mut quotients = Vec::new();
+            let mut sources: Vec<(&Prime, u64, &[u64])> = self
                 .sources
                 .iter()
                 .zip(&self.weights)
                 .zip(sources)
                 .map(|((prime, weight), row)| (*prime, *weight, row.get(start..end).unwrap_or(&[])))
                 .collect();
+            if let Some(first) = self.sources.first().filter(|_| self.centred) {
+                quotients.resize(end - start, 0);
+                kernels.conversion_quotients(&sources, &mut quotients);
+                sources.push((*first, 1, &quotients));
+            }
             let mut targets: Vec<(&Prime, &ConversionColumn, &mut [u64])> = self
                 .targets
                 .iter()
@@ -120,6 +142,12 @@ mod tests {
             prop_assert!(hit, "no |u| ≤ {bound} explains the residue");
             if count == 1 {
                 prop_assert!((&x - &found) % &p == BigInt::from(0), "one centred source converts exactly");
+            }
+            for kernels in [Kernels::detect(), Kernels::Portable] {
+                let mut out = vec![0u64; 4];
+                BaseConversion::new(sources.iter().collect(), vec![target]).centred()
+                    .convert(kernels, &rows, vec![&mut out]).unwrap();
+                prop_assert!((&x - BigInt::from(out[0])) % &p == BigInt::from(0), "a centred number converts exactly");
             }
         }
     }

@@ -44,6 +44,17 @@ impl Buffer {
         }
     }
 
+    /// `words` words with unspecified contents: whoever asks writes all of them.
+    pub(super) fn unspecified(words: usize) -> Self {
+        match recycled(words) {
+            Some(mut buffer) => {
+                buffer.resize(words, 0);
+                Self(buffer)
+            }
+            None => Self(vec![0; words]),
+        }
+    }
+
     /// A copy of `words`.
     pub(super) fn copy_of(words: &[u64]) -> Self {
         match recycled(words.len()) {

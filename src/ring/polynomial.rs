@@ -46,6 +46,13 @@ impl<D: Domain> RnsPolynomial<D> {
         Self { data: Buffer::zeros(words), chain_limbs, special_limbs, domain: PhantomData }
     }
 
+    /// A polynomial with unspecified contents: whoever asks for it writes every row. (Zeros cost a pass over memory.)
+    #[must_use]
+    pub(crate) fn unspecified(ring: &RingContext, chain_limbs: usize, special_limbs: usize) -> Self {
+        let words = (chain_limbs + special_limbs) * ring.degree();
+        Self { data: Buffer::unspecified(words), chain_limbs, special_limbs, domain: PhantomData }
+    }
+
     /// A polynomial of given residues (canonical, limb-major).
     ///
     /// # Errors
@@ -163,7 +170,7 @@ impl<D: Domain> RnsPolynomial<D> {
                 self.chain_limbs, self.special_limbs, other.chain_limbs, other.special_limbs
             )));
         }
-        let mut result = Self::zero(ring, self.chain_limbs, self.special_limbs);
+        let mut result = Self::unspecified(ring, self.chain_limbs, self.special_limbs);
         result.fill(ring, |limb, prime, row| {
             kernel(prime, row, self.row(ring, limb)?, other.row(ring, limb)?);
             Ok(())
@@ -203,7 +210,7 @@ impl<D: Domain> RnsPolynomial<D> {
     /// # Errors
     /// [`Error::Internal`] never in practice: limbs exist by construction.
     pub fn mul_scalar(&self, ring: &RingContext, constant: impl Fn(&Prime) -> u64 + Sync) -> Result<Self> {
-        let mut result = Self::zero(ring, self.chain_limbs, self.special_limbs);
+        let mut result = Self::unspecified(ring, self.chain_limbs, self.special_limbs);
         result.fill(ring, |limb, prime, row| {
             ring.kernels().multiply_scalar(prime, row, self.row(ring, limb)?, constant(prime));
             Ok(())
@@ -263,7 +270,7 @@ impl RnsPolynomial<Evaluations> {
     /// # Errors
     /// [`Error::Internal`] never in practice: limbs exist by construction.
     pub fn automorphism(&self, ring: &RingContext, automorphism: &Automorphism) -> Result<Self> {
-        let mut result = Self::zero(ring, self.chain_limbs, self.special_limbs);
+        let mut result = Self::unspecified(ring, self.chain_limbs, self.special_limbs);
         result.assign_automorphism(ring, self, automorphism)?;
         Ok(result)
     }
@@ -316,7 +323,8 @@ impl RnsPolynomial<Evaluations> {
     }
 
     /// round(self / Π dropped), where the dropped limbs are all special ones and the chain limbs from `chain_limbs` on.
-    /// Rounding is exact for one dropped limb and off by at most half the number of dropped limbs otherwise.
+    /// Rounding is to the nearest when limbs of the chain are dropped (a rescale), and off by at most half the number of
+    /// dropped limbs when all are special: a division by P happens far above the scale of the result.
     /// Cost: one inverse NTT for each dropped limb, one NTT for each that stays.
     ///
     /// # Errors
@@ -325,7 +333,7 @@ impl RnsPolynomial<Evaluations> {
         if chain_limbs > self.chain_limbs {
             return Err(Error::Internal(format!("{} limbs cannot become {chain_limbs}", self.chain_limbs)));
         }
-        let mut result = Self::zero(ring, chain_limbs, 0);
+        let mut result = Self::unspecified(ring, chain_limbs, 0);
         self.divide_into(ring, &mut result)?;
         Ok(result)
     }
@@ -354,15 +362,18 @@ impl RnsPolynomial<Evaluations> {
         let kept: Vec<Limb> = (0..chain_limbs).map(Limb::Chain).collect();
         let primes =
             |limbs: &[Limb]| limbs.iter().map(|limb| ring.prime(*limb)).collect::<Result<Vec<&Prime>>>();
-        let conversion = BaseConversion::new(primes(&dropped)?, primes(&kept)?);
+        let mut conversion = BaseConversion::new(primes(&dropped)?, primes(&kept)?);
+        if dropped.len() > 1 && chain_limbs < self.chain_limbs {
+            conversion = conversion.centred();
+        }
+        let mut remainder = ring.workspace(chain_limbs * ring.degree());
         if dropped.is_empty() {
             // Nothing is converted: what is subtracted below is zero.
-            result.data.fill(0);
+            remainder.fill(0);
         }
         let rows: Vec<&[u64]> = sources.rows().collect();
-        conversion.convert(ring.kernels(), &rows, result.rows_mut(ring).collect())?;
+        conversion.convert(ring.kernels(), &rows, remainder.chunks_exact_mut(ring.degree()).collect())?;
         let dropped_primes = primes(&dropped)?;
-        let mut remainder = ring.workspace(chain_limbs * ring.degree());
         result
             .data
             .par_chunks_exact_mut(ring.degree())
@@ -371,8 +382,7 @@ impl RnsPolynomial<Evaluations> {
             .try_for_each(|((row, remainder), limb)| -> Result<()> {
                 let prime = ring.prime(*limb)?;
                 let product = dropped_primes.iter().fold(1, |x, q| prime.mul(x, prime.reduce(q.value())));
-                ring.plan(*limb)?.forward(row);
-                remainder.copy_from_slice(row);
+                ring.plan(*limb)?.forward(remainder);
                 ring.kernels().subtract_multiply(
                     prime,
                     row,
@@ -403,7 +413,7 @@ impl RnsPolynomial<Coefficients> {
                 ring.degree()
             )));
         }
-        let mut result = Self::zero(ring, chain_limbs, special_limbs);
+        let mut result = Self::unspecified(ring, chain_limbs, special_limbs);
         result.fill(ring, |_, prime, row| {
             for (out, c) in row.iter_mut().zip(coefficients) {
                 *out = prime.reduce_signed(*c);

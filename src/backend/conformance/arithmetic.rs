@@ -2,7 +2,7 @@
 
 use super::Backend;
 use super::fixture::{Fixture, assert_state, zip};
-use crate::contract::{CiphertextInfo, Complex64, Evaluator, Level, Scale};
+use crate::contract::{CiphertextInfo, Complex64, Error, Evaluator, Level, LinearTerm, Scale};
 
 pub(crate) fn sums_and_differences_match_the_slots<B: Backend>() {
     let mut f = Fixture::<B>::keyless();
@@ -110,4 +110,37 @@ pub(crate) fn provided_operations_are_their_definitions<B: Backend>() {
     let shifted = e.add_values(&product, &y).unwrap();
     assert_state("product + values", &shifted, level, product.scale());
     f.assert_values("product + values", &shifted, &zip(&x, &y, |x, y| x * c + y), 4.0);
+}
+
+pub(crate) fn linear_combinations_match_the_slots<B: Backend>() {
+    let mut f = Fixture::<B>::keyless();
+    let (x, a) = f.encrypted(f.top);
+    let (y, b) = f.encrypted(f.top);
+    let c = Complex64::new(0.3, -0.8);
+    let addend = Complex64::new(-0.5, 0.25);
+    for level in [f.top, Level(f.top.0 - 1)] {
+        let scale = a.scale() * f.canonical(level);
+        let raised = f.evaluator.mul_constant(&b, Complex64::I, scale / b.scale()).unwrap();
+        // A constant, an integer of what stands at the product's scale already, and a value that has no levels to drop.
+        let terms = [
+            LinearTerm::at_scale(c, &a, scale),
+            LinearTerm::integer(-2, &raised),
+            LinearTerm::at_scale(Complex64::I, &b, scale),
+        ];
+        let sum = f.evaluator.linear_combination(&terms, addend, level).unwrap();
+        assert_state("Σ c·x + addend", &sum, level, scale);
+        let expected = zip(&x, &y, |x, y| c * x - Complex64::I * y + addend);
+        f.assert_values("Σ c·x + addend", &sum, &expected, 6.0);
+        let only = f.evaluator.linear_combination(&terms[..1], Complex64::ZERO, level).unwrap();
+        f.assert_values("c·x", &only, &zip(&x, &x, |x, _| c * x), 2.0);
+    }
+    let low = f.evaluator.drop_level(&a, Level(1)).unwrap();
+    let error = f.evaluator.linear_combination(&[LinearTerm::integer(1, &low)], addend, f.top).err().unwrap();
+    assert!(matches!(error, Error::LevelTooLow { level: Level(1), .. }), "{error}");
+    let unequal =
+        [LinearTerm::integer(1, &a), LinearTerm { scale: Scale(4096.0), ..LinearTerm::integer(1, &b) }];
+    let error = f.evaluator.linear_combination(&unequal, addend, f.top).err().unwrap();
+    assert!(matches!(error, Error::ScaleMismatch { .. }), "{error}");
+    let error = f.evaluator.linear_combination(&[], addend, f.top).err().unwrap();
+    assert!(matches!(error, Error::Shape { .. }), "{error}");
 }

@@ -104,6 +104,8 @@ macro_rules! conformance_tests {
             provided_operations_are_their_definitions
             products_match_the_slots_and_keep_the_canonical_scale
             sums_of_tensors_are_relinearized_once
+            products_are_relinearized_and_rescaled_with_what_is_added
+            linear_combinations_match_the_slots
             a_chain_of_squarings_uses_every_level
             rescaling_divides_by_the_modulus_of_the_level
             dropping_levels_keeps_scale_and_values

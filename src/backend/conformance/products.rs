@@ -2,7 +2,7 @@
 
 use super::Backend;
 use super::fixture::{Fixture, assert_state, zip};
-use crate::contract::{Evaluator, Level};
+use crate::contract::{CiphertextInfo, Complex64, Evaluator, Level, LinearTerm};
 
 pub(crate) fn products_match_the_slots_and_keep_the_canonical_scale<B: Backend>() {
     let mut f = Fixture::<B>::new(|request, top, _| {
@@ -60,4 +60,30 @@ pub(crate) fn a_chain_of_squarings_uses_every_level<B: Backend>() {
         factor = 2.0 * factor + 4.0;
         f.assert_canonical("squared", &ciphertext, Level(level), &expected, factor);
     }
+}
+
+pub(crate) fn products_are_relinearized_and_rescaled_with_what_is_added<B: Backend>() {
+    let mut f = Fixture::<B>::new(|request, top, _| {
+        request.relinearization(top);
+    });
+    for level in 1..=f.top.0 {
+        let level = Level(level);
+        let (x, a) = f.encrypted(level);
+        let (y, b) = f.encrypted(level);
+        let (z, c) = f.encrypted(f.top);
+        let product = f.evaluator.tensor(&a, &b).unwrap();
+        let (factor, addend) = (Complex64::new(-0.7, 0.4), Complex64::new(0.25, -0.75));
+        let terms = [LinearTerm::at_scale(factor, &c, product.scale())];
+        let sum = f.evaluator.relinearize_and_rescale(&product, &terms, addend).unwrap();
+        let expected = zip(&zip(&x, &y, |x, y| x * y), &z, |p, z| p + factor * z + addend);
+        assert_eq!(sum.level(), Level(level.0 - 1));
+        f.assert_values("a·b + c·z + addend", &sum, &expected, 6.0);
+        let alone = f.evaluator.relinearize_and_rescale(&product, &[], Complex64::ZERO).unwrap();
+        f.assert_canonical("a·b", &alone, Level(level.0 - 1), &zip(&x, &y, |x, y| x * y), 4.0);
+    }
+    let (_, a) = f.encrypted(Level(0));
+    let product = f.evaluator.tensor(&a, &a);
+    let refused =
+        product.and_then(|product| f.evaluator.relinearize_and_rescale(&product, &[], Complex64::ONE));
+    assert!(refused.is_err(), "nothing can be rescaled at level 0");
 }

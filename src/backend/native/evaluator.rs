@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::bootstrapping::Bootstrapper;
 use crate::ckks::{Ciphertext, CkksEvaluator, Parameters, Plaintext, Tensor};
 use crate::contract::{
-    BootstrapRequest, BootstrapSummary, Complex64, Evaluator, Level, LevelChain, LinearTransform, Result,
-    Scale,
+    BootstrapRequest, BootstrapSummary, Complex64, Evaluator, Level, LevelChain, LinearTerm, LinearTransform,
+    Result, Scale,
 };
 
 /// Evaluation keys and what computes with them; no secret.
@@ -91,6 +91,10 @@ impl Evaluator for NativeEvaluator {
         mul(a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext>;
         mul_scalar(a: &Ciphertext, c: Complex64) -> Result<Ciphertext>;
         lower(a: &Ciphertext, level: Level) -> Result<Ciphertext>;
+        linear_combination(terms: &[LinearTerm<'_, Ciphertext>], addend: Complex64, level: Level)
+            -> Result<Ciphertext>;
+        relinearize_and_rescale(product: &Tensor, terms: &[LinearTerm<'_, Ciphertext>], addend: Complex64)
+            -> Result<Ciphertext>;
         ciphertext_to_bytes(a: &Ciphertext) -> Result<Vec<u8>>;
         ciphertext_from_bytes(bytes: &[u8]) -> Result<Ciphertext>;
     }

@@ -377,6 +377,31 @@ fn convert_base_run(
     }
 }
 
+pub(super) fn conversion_quotients(token: FmaToken, sources: &[(&Prime, u64, &[u64])], out: &mut [u64]) {
+    #[target_feature(enable = "avx2,fma")]
+    fn run(sources: &[(&Prime, u64, &[u64])], out: &mut [u64]) {
+        let Some((first, _, _)) = sources.first() else { return };
+        let first = VectorPrime::new(first);
+        for (_, _, row) in sources {
+            check(out.len(), &[row.len()]);
+        }
+        for k in (0..out.len()).step_by(4) {
+            let mut sum = _mm256_setzero_pd();
+            for (prime, weight, row) in sources {
+                let vector = VectorPrime::new(prime);
+                // SAFETY: k + 4 ≤ the checked common length.
+                let x = unsafe { load(row.as_ptr().add(k)) };
+                let y = centre(vector, vector.multiply(x, _mm256_set1_pd(*weight as f64)));
+                // Two roundings, as the portable kernel has them.
+                sum = _mm256_add_pd(sum, _mm256_mul_pd(y, vector.inverse));
+            }
+            // SAFETY: k + 4 ≤ the checked common length.
+            unsafe { store(out.as_mut_ptr().add(k), first.canonical(round(sum))) };
+        }
+    }
+    detected!(token, run(sources, out));
+}
+
 /// The factors of one target, centred and split as the sources are.
 struct SplitColumn {
     factors: [(f64, f64); MAX_SOURCES],

@@ -169,6 +169,16 @@ impl Kernels {
         }
     }
 
+    /// out = round(Σ_i y_i/q_i) modulo the first q, with y_i as in [`Self::convert_base`]: how often the product of the sources
+    /// is contained in Σ_i y_i·(Q/q_i). Sums in f64, in the order of the sources.
+    pub fn conversion_quotients(self, sources: &[(&Prime, u64, &[u64])], out: &mut [u64]) {
+        match self {
+            Self::Portable => portable::conversion_quotients(sources, out),
+            #[cfg(target_arch = "x86_64")]
+            Self::Fma(token) => fma::conversion_quotients(token, sources, out),
+        }
+    }
+
     /// Tables of the f64 NTT when these kernels have one; `None` means that `tfhe-ntt` serves.
     pub(super) fn ntt_tables(self, prime: &Prime, root: u64, size: usize) -> Option<FmaNtt> {
         match self {

@@ -104,3 +104,15 @@ pub(super) fn convert_base(
         }
     }
 }
+
+pub(super) fn conversion_quotients(sources: &[(&Prime, u64, &[u64])], out: &mut [u64]) {
+    let Some((first, _, _)) = sources.first() else { return };
+    for (k, out) in out.iter_mut().enumerate() {
+        let mut sum = 0.0;
+        for (prime, weight, row) in sources {
+            let y = prime.centred(prime.mul(row.get(k).copied().unwrap_or(0), *weight));
+            sum += y as f64 * prime.inverse;
+        }
+        *out = first.reduce_signed(sum.round_ties_even() as i64);
+    }
+}

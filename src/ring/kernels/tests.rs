@@ -74,6 +74,12 @@ proptest! {
         };
         let (fast, slow) = (run(Kernels::detect()), run(Kernels::Portable));
         prop_assert!(fast == slow, "{count} sources of {bits} bits to {target_bits}");
+        let quotients = |kernels: Kernels| {
+            let mut out = vec![0u64; n];
+            kernels.conversion_quotients(&sources, &mut out);
+            out
+        };
+        prop_assert!(quotients(Kernels::detect()) == quotients(Kernels::Portable), "quotients of {count} sources");
         prop_assert!(slow.iter().all(|x| *x < target.value()));
     }
 
