@@ -1,7 +1,8 @@
 //! `cachemir bench linear`: the matrix products of a decoder block, method by method.
 //!
-//! Every product runs on `native` with its operations counted; `seconds` include encoding the plaintexts. Of MOAI and THOR,
-//! which process all tokens at once, a slice is run and scaled up: `measured_fraction` says how much was run.
+//! Every product runs on `native` with its operations counted; `seconds` include encoding the plaintexts. The folded forms
+//! give a complex output (`folded_columns`: what complex heads and pairs of vectors take) or want a complex input
+//! (`folded_rows`). Of MOAI and THOR, which process all tokens at once, a slice is run and scaled up: `measured_fraction` says how much was run.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,9 +18,13 @@ use cachemir::backend::native::{NativeClient, NativeEvaluator, n16_levelled, tes
 use cachemir::ckks::Parameters;
 use cachemir::contract::{Client, Complex64, CountingEvaluator, KeyRequest, Level, normalize_step};
 use cachemir::packing::{
-    BlockShape, FnWeights, Moai, Order, Packed, Product, ProductGeometry, SHAPE_NAMES, Split, Term, Thor,
-    Weights, diagonal_product, mixed_radix_product, named_shape, padded_product,
+    BlockShape, FnWeights, FoldedGeometry, FoldedProduct, Folding, Moai, Packed, SHAPE_NAMES, Split, Thor,
+    Weights, diagonal_product, folded_product, mixed_radix_product, named_shape, padded_product,
 };
+
+/// Every way to multiply, in the order of the table; the last two process all tokens at once.
+const METHODS: [&str; 7] =
+    ["irp", "mixed_radix", "folded_columns", "folded_rows", "diagonal", "moai", "thor"];
 
 /// Flags of `bench linear`.
 #[derive(Args)]
@@ -54,6 +59,7 @@ struct Row {
     rotations: usize,
     rotations_hoisted: usize,
     hoisted_groups: usize,
+    conjugations: usize,
     rotation_keys: usize,
     plaintext_bytes: u64,
     seconds: Option<f64>,
@@ -124,12 +130,12 @@ impl Linear {
             parameters.slots()
         );
         println!(
-            "    in    out method       products rotations hoisted keys    plaintexts    seconds  measured"
+            "    in    out method          products rotations hoisted conj keys    plaintexts    seconds  measured"
         );
         let mut rows = Vec::new();
         let products = sizes.len();
         for (done, (inputs, outputs)) in sizes.into_iter().enumerate() {
-            for method in ["irp", "mixed_radix", "diagonal", "moai", "thor"] {
+            for method in METHODS {
                 if !self.count_only {
                     eprintln!(
                         "measuring {method}, {inputs} to {outputs} (product {} of {products})",
@@ -143,13 +149,14 @@ impl Linear {
                 };
                 let seconds = row.seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.2}"));
                 println!(
-                    "{:6} {:6} {:11} {:9} {:9} {:7} {:4} {:9.1} MiB {:>10} {:8.4}%",
+                    "{:6} {:6} {:14} {:9} {:9} {:7} {:4} {:4} {:9.1} MiB {:>10} {:8.4}%",
                     row.d_in,
                     row.d_out,
                     row.method,
                     row.plaintext_products,
                     row.rotations,
                     row.rotations_hoisted,
+                    row.conjugations,
                     row.rotation_keys,
                     row.plaintext_bytes as f64 / f64::from(1u32 << 20),
                     seconds,
@@ -191,13 +198,16 @@ impl Linear {
         outputs: usize,
     ) -> anyhow::Result<Row> {
         let slots = parameters.slots();
-        let geometry: ProductGeometry = match method {
-            "irp" => padded_product(slots, inputs, outputs)?,
-            "mixed_radix" => mixed_radix_product(slots, inputs, outputs)?,
-            _ => diagonal_product(slots, inputs, outputs)?,
+        let whole = |product| FoldedGeometry::new(product, Folding::Whole, inputs, outputs);
+        let geometry = match method {
+            "irp" => whole(padded_product(slots, inputs, outputs)?)?,
+            "mixed_radix" => whole(mixed_radix_product(slots, inputs, outputs)?)?,
+            "folded_columns" => folded_product(slots, inputs, outputs, Folding::Columns)?,
+            "folded_rows" => folded_product(slots, inputs, outputs, Folding::Rows)?,
+            _ => whole(diagonal_product(slots, inputs, outputs)?)?,
         };
         let counts = geometry.counts();
-        let steps = geometry.rotation_steps();
+        let steps = geometry.product().rotation_steps();
         let keys: BTreeSet<usize> = steps.iter().map(|step| normalize_step(*step, slots)).collect();
         let mut row = Row {
             method,
@@ -208,6 +218,7 @@ impl Linear {
             rotations: counts.rotations,
             rotations_hoisted: counts.rotations_hoisted,
             hoisted_groups: usize::from(counts.rotations_hoisted > 0),
+            conjugations: counts.conjugations,
             rotation_keys: keys.len(),
             plaintext_bytes: counts.plaintext_products as u64 * self.plaintext_bytes(parameters)?,
             seconds: None,
@@ -216,15 +227,10 @@ impl Linear {
         if self.count_only {
             return Ok(row);
         }
-        let (input_order, output_order) =
-            (Order::plain(&geometry.input(), inputs), Order::plain(&geometry.output(), outputs));
-        let product = Product::new(
-            geometry,
-            vec![Term::new(weights(inputs, outputs), input_order.clone(), output_order)],
-        )?;
+        let product = FoldedProduct::new(geometry, &weights(inputs, outputs))?;
         let x: Vec<f64> = (0..inputs).map(number).collect();
-        let x = input_order.pack(&geometry.input(), &x)?;
-        let x = Packed::new(client.encrypt(&x, Level(self.level))?, geometry.input());
+        let x = client.encrypt(&product.input_slots(&x)?, Level(self.level))?;
+        let x = Packed::new(x, geometry.product().input());
         let evaluator = self.evaluator(client, &steps)?;
         let start = Instant::now();
         product.apply(&evaluator, &x)?;
@@ -235,6 +241,7 @@ impl Linear {
         row.rotations = counted.rotations;
         row.rotations_hoisted = counted.rotations_hoisted;
         row.hoisted_groups = counted.hoisted_groups;
+        row.conjugations = counted.conjugations;
         Ok(row)
     }
 
@@ -255,6 +262,7 @@ impl Linear {
             rotations: 0,
             rotations_hoisted: 0,
             hoisted_groups: 0,
+            conjugations: 0,
             rotation_keys: 0,
             // Its plaintexts are scalars.
             plaintext_bytes: 8 * (inputs * outputs) as u64,
@@ -296,6 +304,8 @@ impl Linear {
             rotations: pairs * (split.giants - 1),
             rotations_hoisted: sources * (split.babies - 1),
             hoisted_groups: sources,
+            // One to take a folded pair of outputs apart.
+            conjugations: pairs,
             rotation_keys: split.babies + split.giants - 2,
             plaintext_bytes: products as u64 * self.plaintext_bytes(parameters)?,
             seconds: None,
@@ -336,20 +346,59 @@ mod tests {
     }
 
     #[test]
-    fn every_shape_is_counted_with_all_five_methods_and_ours_needs_the_fewest_plaintexts() {
+    fn every_shape_is_counted_with_every_method_and_folding_halves_the_fewest_plaintexts() {
         for shape in SHAPE_NAMES {
             let report = run(shape, true, None).unwrap();
             let rows = report["rows"].as_array().unwrap();
-            assert!(!rows.is_empty() && rows.len().is_multiple_of(5), "{shape}: {} rows", rows.len());
-            for product in rows.chunks(5) {
+            assert!(
+                !rows.is_empty() && rows.len().is_multiple_of(METHODS.len()),
+                "{shape}: {} rows",
+                rows.len()
+            );
+            for product in rows.chunks(METHODS.len()) {
                 let count = |method: &str| {
                     let row = product.iter().find(|row| row["method"] == method).unwrap();
                     row["plaintext_products"].as_u64().unwrap()
                 };
                 assert!(count("mixed_radix") <= count("irp"), "{shape}: {product:?}");
+                for folded in ["folded_columns", "folded_rows"] {
+                    assert!(2 * count(folded) <= count("mixed_radix"), "{shape}: {product:?}");
+                }
                 assert!(count("irp") <= count("diagonal"), "{shape}: {product:?}");
                 assert_eq!(product[0]["seconds"], serde_json::Value::Null, "only counted");
             }
+        }
+    }
+
+    /// A small product by each method on one vector, run at the test preset: counts as predicted, and a time.
+    #[test]
+    fn products_on_one_vector_run_at_the_test_preset_with_the_predicted_counts() {
+        let linear = |count_only| Linear {
+            shape: "smollm2-135m".to_owned(),
+            preset: "test".to_owned(),
+            level: 1,
+            tokens: None,
+            count_only,
+            json: None,
+        };
+        let (parameters, insecure) = parameters("test", 1, 160).unwrap();
+        assert!(insecure);
+        let client = NativeClient::from_insecure_fixed_seed(Arc::clone(&parameters), 5).unwrap();
+        for method in METHODS.into_iter().take(5) {
+            let [predicted, measured] = [true, false]
+                .map(|count| linear(count).vector(&client, &parameters, method, 96, 160).unwrap());
+            let counts = |row: &Row| {
+                [
+                    row.plaintext_products,
+                    row.rotations,
+                    row.rotations_hoisted,
+                    row.hoisted_groups,
+                    row.conjugations,
+                ]
+            };
+            assert_eq!(counts(&predicted), counts(&measured), "{method}");
+            assert_eq!(measured.conjugations, usize::from(method == "folded_rows"), "{method}");
+            assert!(predicted.seconds.is_none() && measured.seconds.is_some_and(|s| s > 0.0), "{method}");
         }
     }
 
