@@ -33,9 +33,10 @@
 //! | the same | 9 × 50 = 450 | 7 | 24.9 / 21.8 | 24.9 / 21.8 | 25.0 / 21.8 |
 //! | the same, degree 63, two squarings | 9 × 48 = 432 | 6 | 23.0 / 19.9 | 22.5 / 19.8 | 23.5 / 19.8 |
 //!
-//! MR 7 is chosen over 6 for its smaller sine error. The harmonics are fitted for magnitudes up to 1.125 (error 2^-25): fitted up
-//! to 2 they are wrong by 2^-21 everywhere, always by the same amount for the same value, so that the errors of a chain of
-//! bootstraps add up linearly instead of as √k. Levels of two primes are not needed: no prime exceeds 2^50.
+//! MR 7 is chosen over 6 for its smaller sine error. The harmonics are fitted for magnitudes up to 1 (root mean square error
+//! 2^-27; 2^-23.3 at the bound 1.125): what they are wrong by is the same amount for the same value every time, so that over a
+//! chain of bootstraps it adds up linearly instead of as √k. Fitted up to 2 (2^-21) that was most of the error of a chain,
+//! fitted to the least maximum up to 1.125 (2^-25) 7 % of it after 32. Levels of two primes are not needed: no prime exceeds 2^50.
 //!
 //! # Overflow
 //! I = (⟨c, s⟩ − m)/q0 is a sum of h + 1 = 33 values in [−1/2, 1/2]: |I| ≤ 16 always. P(|I| ≥ 16) = 2^-121.7 a coefficient,

@@ -10,6 +10,8 @@ pub mod softmax;
 
 mod chebyshev;
 mod homomorphic_dft;
+#[cfg(test)]
+mod native_tests;
 mod polynomial;
 mod polynomial_basis;
 mod polynomial_coefficient;
