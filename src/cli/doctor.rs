@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cachemir::ring::kernels::Kernels;
 use clap::Args;
 use serde::Serialize;
 
@@ -18,6 +19,7 @@ pub struct Doctor {
 
 #[derive(Serialize)]
 struct Findings {
+    kernels: &'static str,
     available_memory_bytes: Option<u64>,
     openfhe: &'static str,
 }
@@ -37,13 +39,18 @@ impl Doctor {
                 machine.simd.join(", ")
             }
         );
+        println!("kernels    {}", Kernels::detect().name());
         println!("memory     {:.1} GiB", machine.memory_bytes as f64 / f64::from(1u32 << 30));
         if let Some(bytes) = available_memory_bytes() {
             println!("available  {:.1} GiB", bytes as f64 / f64::from(1u32 << 30));
         }
         println!("openfhe    {openfhe}");
         if let Some(path) = self.json {
-            let body = Findings { available_memory_bytes: available_memory_bytes(), openfhe };
+            let body = Findings {
+                kernels: Kernels::detect().name(),
+                available_memory_bytes: available_memory_bytes(),
+                openfhe,
+            };
             Report::new("doctor", "none", "none", false, body).write(&path)?;
         }
         Ok(())

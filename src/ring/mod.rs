@@ -11,6 +11,7 @@ pub mod kernels;
 mod ntt;
 mod polynomial;
 mod prime;
+mod radix52;
 mod sampling;
 mod temporary;
 

@@ -2,6 +2,7 @@
 
 use fhe_math::zq::Modulus;
 
+use super::radix52::Radix52;
 use crate::contract::{Error, Result};
 
 /// Primes stay below 2^50: the f64 and the 52-bit integer kernels need it, and `tfhe-ntt` 0.7.1 computes wrong products
@@ -15,6 +16,7 @@ pub struct Prime {
     modulus: Modulus,
     pub(super) float: f64,
     pub(super) inverse: f64,
+    pub(super) radix52: Radix52,
 }
 
 impl Prime {
@@ -29,7 +31,13 @@ impl Prime {
             what: format!("{value} is not a prime between 2^10 and 2^{MAX_PRIME_BITS}"),
             remedy: "take primes from `primes_near`".to_owned(),
         })?;
-        Ok(Self { value, modulus, float: value as f64, inverse: 1.0 / value as f64 })
+        Ok(Self {
+            value,
+            modulus,
+            float: value as f64,
+            inverse: 1.0 / value as f64,
+            radix52: Radix52::new(value),
+        })
     }
 
     /// The prime itself.

@@ -1,17 +1,26 @@
 //! The hot loops, each in a portable form and in SIMD forms chosen once at run time.
 //!
 //! All inputs and outputs are canonical residues of primes below 2^50, so every form gives the same bits; the tests
-//! compare them. Rows are slices of equal length (a limb, or a block of one).
+//! compare them. Rows are slices of equal length (a limb, or a block of one): a multiple of 4 for `Fma`, any for the others.
 //!
 //! | form | arithmetic | when |
 //! |---|---|---|
 //! | `Portable` | 64 × 64 → 128-bit integers | always available; the oracle of the others |
 //! | `Fma` | f64 with fused multiply-add: a product's high part and exact remainder | x86-64 with AVX2 and FMA |
+//! | `Ifma` | low and high 52 bits of integer products | x86-64 with AVX-512 F, DQ and IFMA besides |
+//!
+//! `Ifma` has been compared with `Portable` in an emulator (`scripts/test-ifma.sh`); its speed has not been measured.
 
 #[cfg(target_arch = "x86_64")]
 mod fma;
 #[cfg(target_arch = "x86_64")]
 mod fma_ntt;
+#[cfg(target_arch = "x86_64")]
+mod ifma;
+#[cfg(target_arch = "x86_64")]
+mod ifma_lanes;
+#[cfg(target_arch = "x86_64")]
+mod ifma_sums;
 mod portable;
 
 use super::Prime;
@@ -24,12 +33,20 @@ pub enum Kernels {
     /// AVX2 with fused multiply-add.
     #[cfg(target_arch = "x86_64")]
     Fma(FmaToken),
+    /// AVX-512 with 52-bit integer products.
+    #[cfg(target_arch = "x86_64")]
+    Ifma(IfmaToken),
 }
 
-/// Witness that AVX2 and FMA were found; only [`Kernels::detect`] makes one.
+/// Witness that AVX2 and FMA were found; only [`Kernels::available`] makes one.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FmaToken(());
+
+/// Witness that AVX-512 F, DQ and IFMA were found beside AVX2 and FMA; only [`Kernels::available`] makes one.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IfmaToken(());
 
 /// Constants of a base conversion from sources q_i to one target p (see [`super::BaseConversion`]).
 #[derive(Clone, Debug)]
@@ -42,11 +59,24 @@ impl Kernels {
     /// The fastest kernels of this machine.
     #[must_use]
     pub fn detect() -> Self {
+        Self::available().first().copied().unwrap_or(Self::Portable)
+    }
+
+    /// All kernels that this machine can run, fastest first.
+    #[must_use]
+    pub fn available() -> Vec<Self> {
+        let mut found = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]
         if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
-            return Self::Fma(FmaToken(()));
+            found.insert(0, Self::Fma(FmaToken(())));
+            if std::is_x86_feature_detected!("avx512f")
+                && std::is_x86_feature_detected!("avx512dq")
+                && std::is_x86_feature_detected!("avx512ifma")
+            {
+                found.insert(0, Self::Ifma(IfmaToken(())));
+            }
         }
-        Self::Portable
+        found
     }
 
     /// `portable` or the name of the SIMD extension.
@@ -56,6 +86,8 @@ impl Kernels {
             Self::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Self::Fma(_) => "avx2+fma",
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(_) => "avx512ifma",
         }
     }
 
@@ -65,6 +97,8 @@ impl Kernels {
             Self::Portable => portable::multiply(prime, out, a, b),
             #[cfg(target_arch = "x86_64")]
             Self::Fma(token) => fma::multiply(token, prime, out, a, b),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(token) => ifma::multiply(token, prime, out, a, b),
         }
     }
 
@@ -74,6 +108,8 @@ impl Kernels {
             Self::Portable => portable::multiply_accumulate(prime, accumulator, a, b),
             #[cfg(target_arch = "x86_64")]
             Self::Fma(token) => fma::multiply_accumulate(token, prime, accumulator, a, b),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(token) => ifma::multiply_accumulate(token, prime, accumulator, a, b),
         }
     }
 
@@ -89,6 +125,8 @@ impl Kernels {
             Self::Portable => portable::inner_product(prime, out, digits, keys),
             #[cfg(target_arch = "x86_64")]
             Self::Fma(token) => fma::inner_product(token, prime, out, digits, keys),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(token) => ifma_sums::inner_product(token, prime, out, digits, keys),
         }
     }
 
@@ -98,6 +136,8 @@ impl Kernels {
             Self::Portable => portable::multiply_scalar(prime, out, a, c),
             #[cfg(target_arch = "x86_64")]
             Self::Fma(token) => fma::multiply_scalar(token, prime, out, a, c),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(token) => ifma::multiply_scalar(token, prime, out, a, c),
         }
     }
 
@@ -107,6 +147,8 @@ impl Kernels {
             Self::Portable => portable::subtract_multiply(prime, out, a, b, c),
             #[cfg(target_arch = "x86_64")]
             Self::Fma(token) => fma::subtract_multiply(token, prime, out, a, b, c),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(token) => ifma::subtract_multiply(token, prime, out, a, b, c),
         }
     }
 
@@ -116,6 +158,8 @@ impl Kernels {
             Self::Portable => portable::multiply_scalar_accumulate(prime, accumulator, a, c),
             #[cfg(target_arch = "x86_64")]
             Self::Fma(token) => fma::multiply_scalar_accumulate(token, prime, accumulator, a, c),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(token) => ifma::multiply_scalar_accumulate(token, prime, accumulator, a, c),
         }
     }
 
@@ -125,6 +169,8 @@ impl Kernels {
             Self::Portable => portable::add(prime, out, a, b),
             #[cfg(target_arch = "x86_64")]
             Self::Fma(token) => fma::add(token, prime, out, a, b),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(token) => ifma::add(token, prime, out, a, b),
         }
     }
 
@@ -134,6 +180,8 @@ impl Kernels {
             Self::Portable => portable::add_assign(prime, accumulator, a),
             #[cfg(target_arch = "x86_64")]
             Self::Fma(token) => fma::add_assign(token, prime, accumulator, a),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(token) => ifma::add_assign(token, prime, accumulator, a),
         }
     }
 
@@ -143,6 +191,8 @@ impl Kernels {
             Self::Portable => portable::sub(prime, out, a, b),
             #[cfg(target_arch = "x86_64")]
             Self::Fma(token) => fma::sub(token, prime, out, a, b),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(token) => ifma::sub(token, prime, out, a, b),
         }
     }
 
@@ -152,6 +202,8 @@ impl Kernels {
             Self::Portable => portable::reduce_floats(prime, out, values),
             #[cfg(target_arch = "x86_64")]
             Self::Fma(token) => fma::reduce_floats(token, prime, out, values),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(token) => ifma::reduce_floats(token, prime, out, values),
         }
     }
 
@@ -166,6 +218,8 @@ impl Kernels {
             Self::Portable => portable::convert_base(sources, targets),
             #[cfg(target_arch = "x86_64")]
             Self::Fma(token) => fma::convert_base(token, sources, targets),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(token) => ifma_sums::convert_base(token, sources, targets),
         }
     }
 
@@ -176,6 +230,8 @@ impl Kernels {
             Self::Portable => portable::conversion_quotients(sources, out),
             #[cfg(target_arch = "x86_64")]
             Self::Fma(token) => fma::conversion_quotients(token, sources, out),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(token) => ifma_sums::conversion_quotients(token, sources, out),
         }
     }
 
@@ -185,6 +241,9 @@ impl Kernels {
             Self::Portable => None,
             #[cfg(target_arch = "x86_64")]
             Self::Fma(token) => FmaNtt::new(token, prime, root, size),
+            // AVX2 and FMA are part of this witness.
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(IfmaToken(())) => FmaNtt::new(FmaToken(()), prime, root, size),
         }
     }
 }
