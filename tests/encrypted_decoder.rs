@@ -348,6 +348,7 @@ fn requests_that_do_not_fit_are_refused_with_their_numbers() {
     let shallow = BootstrapSummary { output_level: Level(9), ..summary() };
     let ranges = DecoderRanges {
         embedding: 1.0,
+
         layers: Vec::new(),
         final_norm: cachemir::circuits::approximation::Interval::new(0.1, 1.0).unwrap(),
     };

@@ -108,8 +108,10 @@ fn steps<E: Evaluator>(
     let mut queries = (0..plan.queries())
         .map(|query| Ok(Packed::new(encrypt(&stored.values(0, place(3 + query)), level)?, stored.vector())))
         .collect::<cachemir::Result<Vec<_>>>()?;
-    // Weights come out of the softmax at a level of their own.
-    let ones = plan.score_layout().values(0, token + 1, |token, head| number(token, head, 0, 9));
+    // Weights come out of the softmax at a level of their own, and sum to at most 1: so do values at level 0, where the modulus
+    // leaves little room above the scale.
+    let share = 1.0 / (token + 1) as f64;
+    let ones = plan.score_layout().values(0, token + 1, |token, head| share * number(token, head, 0, 9));
     let segments = plan.score_layout().segments(token + 1);
     let weights = (0..segments)
         .map(|_| encrypt(&ones, Level(CACHE_LEVEL.0 + 1)))

@@ -1,6 +1,6 @@
 //! The encrypted decoder: one token through all layers, or a few of a prompt together, on any evaluator.
 //!
-//! The residual stream is one ciphertext, clean, divided by the bound of the plan; the tokens of a prompt stand in it side
+//! The residual stream is one ciphertext, clean, each feature divided by its bound; the tokens of a prompt stand in it side
 //! by side ([`Wave`]) and share all bootstraps and functions, while products work on one token at a time. A layer follows
 //! [`super::decoder_plan`], whose schedule says at which level every module runs and what is bootstrapped: norm, projections, cache, scores, bootstrap, softmax half way, bootstrap, rest of the
 //! softmax, output projection, bootstrap, norm, gate, bootstrap, down projection, bootstrap. Whatever enters a bootstrap is
@@ -16,7 +16,7 @@ use crate::packing::{AttentionPlan, CacheLayout, KeyValueCache, Rope, Wave, sum_
 use super::config::LlamaConfig;
 use super::decoder_layer::LayerRun;
 use super::decoder_plan::{DecoderPlan, LayerFunctions};
-use super::decoder_weights::{DecoderLayout, LayerProducts, norm_slope};
+use super::decoder_weights::{DecoderLayout, LayerProducts, norm_slopes};
 use super::layer_schedule::LayerSchedule;
 use super::module::Module;
 use super::reference::KeyValueCache as ReferenceCache;
@@ -47,8 +47,8 @@ pub(super) struct Layer {
     pub(super) products: LayerProducts,
     pub(super) attention: AttentionPlan,
     pub(super) functions: LayerFunctions,
-    /// What the residual stream that enters is divided by.
-    pub(super) residual: f64,
+    /// What each feature of the residual stream that enters is divided by.
+    pub(super) residual: Vec<f64>,
 }
 
 /// A model on ciphertexts: weights, layouts and plan; no key of any kind.
@@ -119,14 +119,14 @@ impl Decoder {
             });
         }
         let layout = DecoderLayout::new(&config, slots, context)?;
-        let mut residual = plan.embedding;
+
         let mut layers = Vec::with_capacity(plan.layers.len());
         for (index, functions) in plan.layers.iter().enumerate() {
             let attention = layout.attention(functions.key_level, functions.value_level)?;
-            let products =
-                LayerProducts::new(&config, &layout, &attention, functions, &weights.layer(index)?)?;
+            let (residual, weights) = (plan.entering(index, config.hidden_size), weights.layer(index)?);
+            let products = LayerProducts::new(&config, &layout, &attention, functions, &weights, &residual)?;
+
             layers.push(Layer { products, attention, functions: functions.clone(), residual });
-            residual = functions.residual;
         }
         let rope = Rope::with_frequencies(config.rope_frequencies(), config.max_position_embeddings);
         Ok(Self { config, layout, plan, layers, rope })
@@ -287,11 +287,12 @@ impl Decoder {
         if !wants_output {
             return Ok(None);
         }
-        let residual = self.plan.layers.last().map_or(self.plan.embedding, |layer| layer.residual);
+        let residual = self.plan.entering(self.layers.len(), self.config.hidden_size);
+
         let last = tokens - 1..tokens;
         let schedule = (&self.plan.final_schedule, &INPUT_NORM);
         let norm = &self.plan.final_norm;
-        let normed = self.norm(evaluator, &hidden, (norm, residual), schedule, (&wave, last))?;
+        let normed = self.norm(evaluator, &hidden, (norm, &residual), schedule, (&wave, last))?;
         normed.first().map(|normed| evaluator.lower(normed, Level(0))).transpose()
     }
 
@@ -301,7 +302,7 @@ impl Decoder {
         &self,
         evaluator: &E,
         x: &E::Ciphertext,
-        norm: (&InverseSquareRoot, f64),
+        norm: (&InverseSquareRoot, &[f64]),
         schedule: (&LayerSchedule, &[Module; 3]),
         members: (&Wave, Range<usize>),
     ) -> Result<Vec<E::Ciphertext>> {
@@ -310,28 +311,28 @@ impl Decoder {
         if wave.members() == 1 {
             return Ok(vec![evaluator.mul(&evaluator.lower(&masked, root.level())?, &root)?]);
         }
-        let (norm, residual) = norm;
-        let slope = norm_slope(norm.interval(), self.config.hidden_size, residual);
         let alone = |member: usize| {
-            // The mask that scales x picks the member as well, so that taking them apart costs no level.
-            let x = evaluator.mul_values(x, &wave.mask(member..member + 1, slope))?;
+            // The mask that cleans x picks the member, so that taking them apart costs no level.
+            let x = evaluator.mul_values(x, &wave.mask(member..member + 1, 1.0))?;
             let normed = evaluator.mul(&evaluator.lower(&x, root.level())?, &root)?;
             wave.bring(evaluator, &normed, member)
         };
         members.map(alone).collect()
     }
 
-    /// `x`, masked and scaled, and the root of its norm at every slot, at the level of the product.
+    /// `x`, clean, and the root of its norm at every slot, at the level of the product.
     pub(super) fn norm_root<E: Evaluator>(
         &self,
         evaluator: &E,
         x: &E::Ciphertext,
-        (norm, residual): (&InverseSquareRoot, f64),
+        (norm, bounds): (&InverseSquareRoot, &[f64]),
         (schedule, [square, root, scale]): (&LayerSchedule, &[Module; 3]),
         wave: &Wave,
     ) -> Result<(E::Ciphertext, E::Ciphertext)> {
         let x = schedule.lower(evaluator, *square, 0, x)?;
-        let (x, unit) = squared_for_norm(evaluator, wave, &self.config, &x, norm, residual)?;
+
+        let (x, unit) =
+            squared_for_norm(evaluator, wave, &self.layout, &x, norm, bounds, self.config.rms_norm_eps)?;
         let unit = schedule.lower(evaluator, *root, 0, &unit)?;
         let start = evaluate_series(evaluator, &unit, &norm.start.complex_coefficients(), None)?;
         let root = norm.refine(evaluator, &unit, &start)?;
@@ -346,23 +347,27 @@ pub(super) const INPUT_NORM: [Module; 3] =
 pub(super) const POST_NORM: [Module; 3] =
     [Module::PostNormSquare, Module::PostNormRoot, Module::PostNormScale];
 
-/// `x`, masked and scaled for a norm, and its mean square as the unit variable of the norm's polynomial at every slot of
-/// every member. Two levels; a sum over all slots.
+/// `x`, masked, and its mean square as the unit variable of the norm's polynomial over `interval` at every slot of every
+/// member. Two levels; a sum over all slots.
 ///
 /// # Errors
 /// Those of the evaluator.
 pub(super) fn squared_for_norm<E: Evaluator>(
     evaluator: &E,
     wave: &Wave,
-    config: &LlamaConfig,
+    hidden: &DecoderLayout,
     x: &E::Ciphertext,
     norm: &InverseSquareRoot,
-    residual: f64,
+    bounds: &[f64],
+    epsilon: f64,
 ) -> Result<(E::Ciphertext, E::Ciphertext)> {
     let interval = norm.interval();
-    let slope = norm_slope(interval, config.hidden_size, residual);
-    let x = evaluator.mul_values(x, &wave.mask(0..wave.members(), slope))?;
-    let square = evaluator.square(&x)?;
+    let slopes = hidden.hidden_order.pack(&hidden.hidden, &norm_slopes(interval, bounds))?;
+    let slopes = wave.repeat_slots(0..wave.members(), &slopes);
+
+    let square = evaluator.square(&evaluator.mul_values(x, &slopes)?)?;
+    // What is normalised keeps its scale by feature: so does the noise of a bootstrap behind the norm.
+    let x = evaluator.mul_values(x, &wave.mask(0..wave.members(), 1.0))?;
     // All values of a block, seen from each of them; then all blocks.
     let layout = wave.vector();
     let reach = i64::try_from(layout.values() - 1).unwrap_or(i64::MAX);
@@ -370,7 +375,7 @@ pub(super) fn squared_for_norm<E: Evaluator>(
     let centred = evaluator.rotate(&square, -reach)?;
     let within = sum_strided(evaluator, &centred, 2 * layout.values() - 1, 1)?;
     let sum = sum_strided(evaluator, &within, layout.ring(), block)?;
-    let constant = interval.to_unit(config.rms_norm_eps);
+    let constant = interval.to_unit(epsilon);
     let unit = evaluator.add_constant(&sum, Complex64::new(constant, 0.0))?;
     Ok((x, unit))
 }

@@ -120,7 +120,7 @@ impl<E: Evaluator> LayerRun<'_, E> {
     ) -> Result<Vec<E::Ciphertext>> {
         let (evaluator, decoder, Layer { functions, residual, .. }) =
             (self.evaluator, self.decoder, self.layer);
-        let (norm, members) = ((&functions.input_norm, *residual), 0..self.wave.members());
+        let (norm, members) = ((&functions.input_norm, residual.as_slice()), 0..self.wave.members());
         let schedule = (&functions.schedule, &INPUT_NORM);
         if functions.schedule.refresh(Module::QueryKeyValue).is_none() {
             return decoder.norm(evaluator, hidden, norm, schedule, (&self.wave, members));
@@ -253,7 +253,7 @@ impl<E: Evaluator> LayerRun<'_, E> {
         let projected = self.wave.pack(evaluator, &projected)?;
         let hidden = self.at_seam(Module::AttentionResidual, 0, hidden, tell)?;
         let update = self.lower(Module::AttentionResidual, 0, &projected)?;
-        let middle = self.add_residual(&hidden, residual / functions.middle_residual, &update)?;
+        let middle = self.add_residual(&hidden, (residual, &functions.middle_residual), &update)?;
         self.at_seam(Module::PostNormSquare, 0, &middle, tell)
     }
 
@@ -305,7 +305,7 @@ impl<E: Evaluator> LayerRun<'_, E> {
         tell: &mut Tell<'_, E::Ciphertext>,
     ) -> Result<E::Ciphertext> {
         let (evaluator, Layer { products, functions, .. }) = (self.evaluator, self.layer);
-        let (residual, attending) = (functions.middle_residual, self.attending.clone());
+        let (residual, attending) = (functions.middle_residual.as_slice(), self.attending.clone());
         let (norm, schedule) = ((&functions.post_norm, residual), (&functions.schedule, &POST_NORM));
         let members = (&self.wave, attending.clone());
         let normed = self.decoder.norm(evaluator, middle, norm, schedule, members)?;
@@ -344,20 +344,27 @@ impl<E: Evaluator> LayerRun<'_, E> {
         let down = self.wave.pack(evaluator, &narrowed)?;
         let middle = self.at_seam(Module::MlpResidual, 0, middle, tell)?;
         let update = self.lower(Module::MlpResidual, 0, &down)?;
-        let residual = self.add_residual(&middle, residual / functions.residual, &update)?;
+        let residual = self.add_residual(&middle, (residual, &functions.residual), &update)?;
         match functions.schedule.residual {
             Some(refresh) => self.refresh(&residual, refresh, "residual", tell),
             None => Ok(residual),
         }
     }
 
-    /// x·`ratio` + `update` of the tokens that attend; x stands above the update.
-    fn add_residual(&self, x: &E::Ciphertext, ratio: f64, update: &E::Ciphertext) -> Result<E::Ciphertext> {
-        let scaled = if self.attending.len() == self.wave.members() {
-            self.evaluator.mul_scalar(x, Complex64::new(ratio, 0.0))?
-        } else {
-            self.evaluator.mul_values(x, &self.wave.mask(self.attending.clone(), ratio))?
-        };
+    /// x, from features divided by one set of bounds to another, + `update` of the tokens that attend; x stands above the
+    /// update.
+    fn add_residual(
+        &self,
+        x: &E::Ciphertext,
+        (from, to): (&[f64], &[f64]),
+        update: &E::Ciphertext,
+    ) -> Result<E::Ciphertext> {
+        let layout = &self.decoder.layout;
+        let ratios: Vec<f64> = from.iter().zip(to).map(|(from, to)| from / to).collect();
+        let ratios = layout.hidden_order.pack(&layout.hidden, &ratios)?;
+        let ratios = self.wave.repeat_slots(self.attending.clone(), &ratios);
+        let scaled = self.evaluator.mul_values(x, &ratios)?;
+
         self.evaluator.add(&self.evaluator.lower(&scaled, update.level())?, update)
     }
 }

@@ -66,8 +66,8 @@ pub struct LayerFunctions {
     pub input_norm: InverseSquareRoot,
     /// Softmax.
     pub attention: AttentionFunctions,
-    /// What the residual stream between attention and MLP is divided by.
-    pub middle_residual: f64,
+    /// What each feature of the residual stream between attention and MLP is divided by.
+    pub middle_residual: Vec<f64>,
     /// Norm before the MLP.
     pub post_norm: InverseSquareRoot,
     /// SiLU divided by `gate_peak`.
@@ -76,8 +76,8 @@ pub struct LayerFunctions {
     pub gate_peak: f64,
     /// What the up projection is divided by.
     pub up: f64,
-    /// What the residual stream after the layer is divided by.
-    pub residual: f64,
+    /// What each feature of the residual stream after the layer is divided by.
+    pub residual: Vec<f64>,
     /// Where it bootstraps, and at which levels it runs.
     pub schedule: LayerSchedule,
     /// Level of the cached keys.
@@ -111,6 +111,12 @@ fn norm_levels(norm: &InverseSquareRoot) -> usize {
 }
 
 impl DecoderPlan {
+    /// What each feature of the residual stream is divided by where layer `index` is entered, or the final norm.
+    pub(super) fn entering(&self, index: usize, hidden_size: usize) -> Vec<f64> {
+        let before = index.checked_sub(1).and_then(|before| self.layers.get(before));
+        before.map_or_else(|| vec![self.embedding; hidden_size], |before| before.residual.clone())
+    }
+
     /// Plan for a model of shape `config` under bootstraps of `bootstrap`.
     ///
     /// # Errors
@@ -123,6 +129,13 @@ impl DecoderPlan {
         bootstrap: BootstrapSummary,
     ) -> Result<Self> {
         ranges.check(config.num_hidden_layers, config.num_attention_heads, config.head_dim)?;
+        let streams = ranges.layers.iter().flat_map(|layer| [&layer.middle_residual, &layer.residual]);
+        if let Some(bounds) = streams.into_iter().find(|bounds| bounds.len() != config.hidden_size) {
+            return Err(Error::Plan {
+                why: format!("bounds of {} features, the model has {}", bounds.len(), config.hidden_size),
+                remedy: "calibrate this model: cachemir calibrate --model DIR".to_owned(),
+            });
+        }
         let layers = ranges
             .layers
             .iter()
@@ -277,13 +290,13 @@ impl LayerFunctions {
         Ok(Self {
             input_norm,
             attention,
-            middle_residual: ranges.middle_residual,
+            middle_residual: ranges.middle_residual.clone(),
             post_norm,
             schedule: LayerSchedule::by_hand(refreshes, Some(full)),
             gate,
             gate_peak,
             up: ranges.up,
-            residual: ranges.residual,
+            residual: ranges.residual.clone(),
             key_level: cache_level,
             value_level: cache_level,
             division_gap,

@@ -27,16 +27,17 @@ pub struct LayerRanges {
     pub input_norm: Interval,
     /// Attention heads.
     pub heads: Vec<HeadRanges>,
-    /// Largest magnitude of the residual stream between attention and MLP.
-    pub middle_residual: f64,
+    /// Largest magnitude of each feature of the residual stream between attention and MLP, `hidden_size` of them. With one
+    /// bound for all, a few massive features would take up the whole range of a bootstrap and leave its noise to the others.
+    pub middle_residual: Vec<f64>,
     /// Mean square before the MLP.
     pub post_norm: Interval,
     /// Gates, before SiLU.
     pub gate: Interval,
     /// Largest magnitude of the up projection.
     pub up: f64,
-    /// Largest magnitude of the residual stream after the layer.
-    pub residual: f64,
+    /// The same after the layer.
+    pub residual: Vec<f64>,
 }
 
 /// Ranges of one query head. log D of a query q is predicted by q·(w + u ⊙ q)/√hd + b, so that D of the shifted scores
@@ -91,6 +92,13 @@ impl DecoderRanges {
     /// [`Error::Plan`] naming what differs.
     pub fn check(&self, layers: usize, heads: usize, head_dim: usize) -> Result<()> {
         let found = self.layers.len();
+        let streams = self.layers.iter().flat_map(|layer| [&layer.middle_residual, &layer.residual]);
+        if let Some(bound) = streams.flatten().find(|bound| !(bound.is_finite() && **bound > 0.0)) {
+            return Err(Error::Plan {
+                why: format!("a feature of the residual stream is bounded by {bound}"),
+                remedy: "calibrate this model: cachemir calibrate --model DIR".to_owned(),
+            });
+        }
         let first = self.layers.iter().map(|layer| layer.heads.len()).find(|count| *count != heads);
         let heads_of_layers = self.layers.iter().flat_map(|layer| &layer.heads);
         let width = heads_of_layers.flat_map(|head| [head.shift.len(), head.square_shift.len()]);
@@ -113,6 +121,12 @@ impl DecoderRanges {
 fn mean_square(site: &NormSite, config: &LlamaConfig) -> Result<Interval> {
     let interval = site.function.interval();
     Interval::new(interval.low - config.rms_norm_eps, interval.high - config.rms_norm_eps)
+}
+
+/// Bounds of the features where the largest of them is `largest`: calibration knows that, and each one's largest in any
+/// layer.
+fn by_feature(largest: f64, table: &CalibrationTable) -> Vec<f64> {
+    table.residual_scale.iter().map(|feature| feature.min(largest * MAGNITUDE_MARGIN)).collect()
 }
 
 impl LayerRanges {
@@ -146,11 +160,11 @@ impl LayerRanges {
         Ok(Self {
             input_norm: mean_square(&layer.input_norm, config)?,
             heads,
-            middle_residual: seen.middle_residual * MAGNITUDE_MARGIN,
+            middle_residual: by_feature(seen.middle_residual, table),
             post_norm: mean_square(&layer.post_attention_norm, config)?,
             gate: layer.silu.function.interval,
             up: seen.up * MAGNITUDE_MARGIN,
-            residual: seen.residual * MAGNITUDE_MARGIN,
+            residual: by_feature(seen.residual, table),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The matrices of the encrypted decoder, with every constant factor folded in.
 //!
-//! Vectors travel scaled: the residual stream divided by its bound, norms without their γ and constants, values and
+//! Vectors travel scaled: each feature of the residual stream divided by its bound, norms without their γ and constants, values and
 //! numerators by the factors of the plan. The factors meet here, in rows and columns of the weights, and cost nothing.
 
 use std::sync::Arc;
@@ -79,16 +79,21 @@ impl DecoderLayout {
     }
 }
 
-/// What x (of the stored residual stream) is multiplied by before it is squared, so that the sum of squares plus a
-/// constant is the unit variable of the norm's polynomial.
-pub(super) fn norm_slope(interval: Interval, hidden_size: usize, residual: f64) -> f64 {
-    residual * (interval.unit_slope() / hidden_size as f64).sqrt()
+/// What the features of the stored residual stream, each divided by its bound, are multiplied by before they are squared, so
+/// that the sum of squares plus a constant is the unit variable of the norm's polynomial over `interval`.
+pub(super) fn norm_slopes(interval: Interval, bounds: &[f64]) -> Vec<f64> {
+    let slope = (interval.unit_slope() / bounds.len().max(1) as f64).sqrt();
+    bounds.iter().map(|bound| slope * bound).collect()
 }
 
-/// What the product of the norm must be multiplied by to be x/√(mean square + ε).
-pub(super) fn norm_factor(norm: &InverseSquareRoot, hidden_size: usize) -> f64 {
-    let interval = norm.interval();
-    (hidden_size as f64 / (interval.unit_slope() * interval.low)).sqrt()
+/// What the features of the stored stream, times the root of `norm`, must be multiplied by to be x/√(mean square + ε).
+pub(super) fn norm_factors(norm: &InverseSquareRoot, bounds: &[f64]) -> Vec<f64> {
+    bounds.iter().map(|bound| bound / norm.interval().low.sqrt()).collect()
+}
+
+/// What an update is multiplied by to join the stored stream.
+fn update_factors(bounds: &[f64]) -> Vec<f64> {
+    bounds.iter().map(|bound| 1.0 / bound).collect()
 }
 
 /// The products of one layer.
@@ -129,24 +134,25 @@ impl LayerProducts {
         self.up_gate.geometry().output().clean()
     }
 
-    /// Products of `weights` with the factors of `functions` folded in.
+    /// Products of `weights` with the factors of `functions` folded in; the features of the residual stream enter divided by
+    /// `entering`.
     ///
     /// # Errors
     /// [`Error::Shape`] when a product does not fit the slots.
-    pub fn new(
+    pub(super) fn new(
         config: &LlamaConfig,
         layout: &DecoderLayout,
         attention: &AttentionPlan,
         functions: &LayerFunctions,
         weights: &LayerWeights,
+        entering: &[f64],
     ) -> Result<Self> {
         let heads = attention.output_layout()?;
         let (hidden, order) = (layout.hidden, &layout.hidden_order);
         let head_dim = config.head_dim;
         let head_features = config.num_attention_heads * head_dim;
-        let normed = |gamma: &ndarray::Array1<f32>, norm: &InverseSquareRoot| -> Vec<f64> {
-            let factor = norm_factor(norm, config.hidden_size);
-            gamma.iter().map(|gamma| f64::from(*gamma) * factor).collect()
+        let normed = |gamma: &ndarray::Array1<f32>, factors: Vec<f64>| -> Vec<f64> {
+            gamma.iter().zip(factors).map(|(gamma, factor)| f64::from(*gamma) * factor).collect()
         };
         let ones = |count: usize| vec![1.0; count];
         let by_head = |factors: &[f64]| -> Vec<f64> {
@@ -154,7 +160,7 @@ impl LayerProducts {
         };
 
         let projection = ProductGeometry::new(hidden, heads.values(), OutputForm::Spread)?;
-        let input = normed(&weights.input_norm, &functions.input_norm);
+        let input = normed(&weights.input_norm, norm_factors(&functions.input_norm, entering));
         let head_order = attention.output_order()?;
         // Row of the key and value matrices that a query head's row reads.
         let group = config.group_size();
@@ -174,13 +180,16 @@ impl LayerProducts {
             config.hidden_size,
             Box::new(|row| row),
             by_head(&functions.attention.output_factors),
-            vec![1.0 / functions.middle_residual; config.hidden_size],
+            update_factors(&functions.middle_residual),
         );
         let output = Product::new(back, vec![Term::new(output, head_order, order.clone())])?;
 
         let widen = ProductGeometry::new(hidden, layout.intermediate_values, OutputForm::Spread)?;
         let wide = Order::plain(&widen.output(), config.intermediate_size);
-        let input = normed(&weights.post_attention_norm, &functions.post_norm);
+        let input = normed(
+            &weights.post_attention_norm,
+            norm_factors(&functions.post_norm, &functions.middle_residual),
+        );
         let inner = |matrix: &Array2<f32>, factor: f64, unit: Complex64| {
             let factors = vec![factor; config.intermediate_size];
             let scaled =
@@ -197,7 +206,7 @@ impl LayerProducts {
             config.hidden_size,
             Box::new(|row| row),
             vec![functions.up * functions.gate_peak; config.intermediate_size],
-            vec![1.0 / functions.residual; config.hidden_size],
+            update_factors(&functions.residual),
         );
         let down = Product::new(narrow, vec![Term::new(down, wide, order.clone())])?;
         Ok(Self { query, key, value, output, up_gate, down })

@@ -6,7 +6,7 @@ use crate::packing::Wave;
 
 use super::config::LlamaConfig;
 use super::decoder_plan::DecoderPlan;
-use super::decoder_weights::{DecoderLayout, norm_factor};
+use super::decoder_weights::{DecoderLayout, norm_factors};
 
 /// Packs embeddings and unpacks hidden states; knows the plan's scales, no weights and no keys.
 #[derive(Clone, Debug)]
@@ -14,6 +14,9 @@ pub struct HiddenCodec {
     layout: DecoderLayout,
     hidden_size: usize,
     embedding: f64,
+    /// What each feature is divided by before the final norm.
+    last: Vec<f64>,
+
     input_level: Level,
     final_norm: InverseSquareRoot,
 }
@@ -28,6 +31,8 @@ impl HiddenCodec {
             layout: DecoderLayout::new(config, slots, context)?,
             hidden_size: config.hidden_size,
             embedding: plan.embedding,
+            last: plan.entering(plan.layers.len(), config.hidden_size),
+
             input_level: plan.input_level,
             final_norm: plan.final_norm.clone(),
         })
@@ -45,6 +50,7 @@ impl HiddenCodec {
     /// [`crate::Error::Shape`] for fewer values than the hidden size.
     pub fn pack(&self, embedding: &[f64]) -> Result<Vec<Complex64>> {
         let scaled: Vec<f64> = embedding.iter().map(|x| x / self.embedding).collect();
+
         self.layout.hidden_order.pack(&self.layout.hidden, &scaled)
     }
 
@@ -63,8 +69,9 @@ impl HiddenCodec {
     /// # Errors
     /// [`crate::Error::Shape`] when the layout does not fit (never with slots of this codec).
     pub fn unpack(&self, slots: &[Complex64]) -> Result<Vec<f64>> {
-        let factor = norm_factor(&self.final_norm, self.hidden_size);
+        let factors = norm_factors(&self.final_norm, &self.last);
+
         let values = self.layout.hidden_order.unpack(&self.layout.hidden, slots, self.hidden_size)?;
-        Ok(values.iter().map(|value| value.re * factor).collect())
+        Ok(values.iter().zip(factors).map(|(value, factor)| value.re * factor).collect())
     }
 }

@@ -35,7 +35,8 @@ pub struct LayerModules {
     functions: LayerFunctions,
     products: Arc<LayerProducts>,
     rope: Rope,
-    residual: f64,
+    residual: Vec<f64>,
+
     top: Level,
     cached: usize,
 }
@@ -69,9 +70,11 @@ impl LayerModules {
             return Err(bad(format!("{cached} cached tokens in a context of {context}")));
         }
         let attention = layout.attention(functions.key_level, functions.value_level)?;
-        let products = LayerProducts::new(&config, &layout, &attention, &functions, &weights.layer(index)?)?;
+        let (residual, layer) = (plan.entering(index, config.hidden_size), weights.layer(index)?);
+        let products = LayerProducts::new(&config, &layout, &attention, &functions, &layer, &residual)?;
+
         let rope = Rope::with_frequencies(config.rope_frequencies(), config.max_position_embeddings);
-        let (residual, top, products) = (entering(plan, index), plan.input_level, Arc::new(products));
+        let (top, products) = (plan.input_level, Arc::new(products));
         Ok(Self { config, layout, functions, products, rope, residual, top, cached })
     }
 
@@ -82,16 +85,16 @@ impl LayerModules {
     pub(super) fn counting_as(&self, plan: &DecoderPlan, index: usize) -> Result<Self> {
         let functions = plan.layers.get(index).cloned();
         let functions = functions.ok_or_else(|| Error::Internal(format!("no layer {index} to count")))?;
-        Ok(self.with(functions, entering(plan, index)))
+        Ok(self.with(functions, plan.entering(index, self.config.hidden_size)))
     }
 
     /// The final norm of `plan`, as the input norm of a layer.
     pub(super) fn final_norm_of(&self, plan: &DecoderPlan) -> Self {
         let functions = LayerFunctions { input_norm: plan.final_norm.clone(), ..self.functions.clone() };
-        self.with(functions, entering(plan, plan.layers.len()))
+        self.with(functions, plan.entering(plan.layers.len(), self.config.hidden_size))
     }
 
-    fn with(&self, functions: LayerFunctions, residual: f64) -> Self {
+    fn with(&self, functions: LayerFunctions, residual: Vec<f64>) -> Self {
         Self {
             config: self.config.clone(),
             layout: self.layout.clone(),
@@ -99,6 +102,7 @@ impl LayerModules {
             products: Arc::clone(&self.products),
             rope: self.rope.clone(),
             residual,
+
             top: self.top,
             cached: self.cached,
         }
@@ -178,10 +182,10 @@ impl LayerModules {
         let squares = functions.attention.square_shifts.iter().flatten().any(|weight| *weight != 0.0);
         let prepared: Prepared<'a, E> = match module {
             Module::InputNormSquare => Box::new(move |evaluator: &E| {
-                self.square(evaluator, &x, &functions.input_norm, self.residual)
+                self.square(evaluator, &x, &functions.input_norm, &self.residual)
             }),
             Module::PostNormSquare => Box::new(move |evaluator: &E| {
-                self.square(evaluator, &x, &functions.post_norm, functions.middle_residual)
+                self.square(evaluator, &x, &functions.post_norm, &functions.middle_residual)
             }),
             Module::InputNormRoot => {
                 Box::new(move |evaluator: &E| root(evaluator, &x, &functions.input_norm))
@@ -284,8 +288,9 @@ impl LayerModules {
             }
             Module::AttentionResidual | Module::MlpResidual => {
                 let update = next()?;
+                let ratios = Wave::single(layout.hidden).mask(0..1, 0.5);
                 Box::new(move |evaluator: &E| {
-                    let scaled = evaluator.mul_scalar(&x, Complex64::new(0.5, 0.0))?;
+                    let scaled = evaluator.mul_values(&x, &ratios)?;
                     Ok(vec![evaluator.add(&evaluator.lower(&scaled, update.level())?, &update)?])
                 })
             }
@@ -321,10 +326,12 @@ impl LayerModules {
         evaluator: &E,
         x: &E::Ciphertext,
         norm: &InverseSquareRoot,
-        residual: f64,
+        bounds: &[f64],
     ) -> Result<Vec<E::Ciphertext>> {
-        let (x, unit) =
-            squared_for_norm(evaluator, &Wave::single(self.layout.hidden), &self.config, x, norm, residual)?;
+        let wave = Wave::single(self.layout.hidden);
+
+        let epsilon = self.config.rms_norm_eps;
+        let (x, unit) = squared_for_norm(evaluator, &wave, &self.layout, x, norm, bounds, epsilon)?;
         Ok(vec![x, unit])
     }
 
@@ -509,12 +516,6 @@ impl LayerModules {
 /// Modules counted so far, by what their counts depend on.
 pub(super) type Counts = HashMap<(Module, String), Counted>;
 
-/// What the residual stream is divided by where layer `index` is entered.
-fn entering(plan: &DecoderPlan, index: usize) -> f64 {
-    let before = index.checked_sub(1).and_then(|before| plan.layers.get(before));
-    before.map_or(plan.embedding, |before| before.residual)
-}
-
 /// A module as counted.
 #[derive(Clone)]
 pub(super) struct Counted {
@@ -624,12 +625,12 @@ mod tests {
             assert_eq!(by_hand.bootstraps(), inside.map(|(_, refresh)| refresh.iterations).sum::<usize>());
             work += template.work();
         }
-        // Beside the layers a step has the final norm: a mask, a square, one polynomial and a product.
+        // Beside the layers a step has the final norm: two masks, a square, one polynomial and a product.
         let counted = plan_keys(&decoder, &parameters.chain, bootstrap, 1).unwrap().operations;
         let products = counted.ciphertext_products as f64 - work.ciphertext_products;
         assert!((3.0..40.0).contains(&products), "{} of {work:?}", counted.ciphertext_products);
         let plain = counted.plaintext_products as f64 - work.plaintext_products;
-        assert!((plain - 1.0).abs() < 0.5, "{} of {work:?}", counted.plaintext_products);
+        assert!((plain - 2.0).abs() < 0.5, "{} of {work:?}", counted.plaintext_products);
     }
 
     #[test]

@@ -89,12 +89,20 @@ impl Wave {
         mask
     }
 
+    /// `slots`, the slot values of a clean vector at place 0, at the place of every given member; zero elsewhere.
+    #[must_use]
+    pub fn repeat_slots(&self, members: Range<usize>, slots: &[Complex64]) -> Vec<Complex64> {
+        let copies: Vec<&[Complex64]> =
+            (0..members.end).map(|member| if member < members.start { &[] } else { slots }).collect();
+        self.pack_slots(&copies)
+    }
+
     /// Slot values of the members' slot values, each clean and at its own place 0.
     #[must_use]
-    pub fn pack_slots(&self, members: &[Vec<Complex64>]) -> Vec<Complex64> {
+    pub fn pack_slots<S: AsRef<[Complex64]>>(&self, members: &[S]) -> Vec<Complex64> {
         let mut packed = vec![Complex64::ZERO; self.vector.slots()];
         for (member, slots) in members.iter().enumerate() {
-            for (entry, value) in packed.iter_mut().skip(self.offset(member)).zip(slots) {
+            for (entry, value) in packed.iter_mut().skip(self.offset(member)).zip(slots.as_ref()) {
                 *entry += value;
             }
         }

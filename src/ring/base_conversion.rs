@@ -14,6 +14,9 @@ use crate::contract::{Error, Result};
 /// Words of a row handled by one task: small enough to share between threads, large enough to amortize its start.
 const TASK_WORDS: usize = 4096;
 
+/// The same for a centred conversion, which keeps as many quotients on the stack.
+const CENTRED_TASK_WORDS: usize = 1024;
+
 /// Constants of a conversion from one set of primes to another.
 pub struct BaseConversion<'a> {
     sources: Vec<&'a Prime>,
@@ -74,16 +77,17 @@ impl<'a> BaseConversion<'a> {
         }
         let length = sources.first().map_or(0, |row| row.len());
         let mut tasks: Vec<Vec<&mut [u64]>> = Vec::new();
-        tasks.resize_with(length.div_ceil(TASK_WORDS), || Vec::with_capacity(targets.len()));
+        let task_words = if self.centred { CENTRED_TASK_WORDS } else { TASK_WORDS };
+        tasks.resize_with(length.div_ceil(task_words), || Vec::with_capacity(targets.len()));
         for row in targets {
-            for (task, piece) in tasks.iter_mut().zip(row.chunks_mut(TASK_WORDS)) {
+            for (task, piece) in tasks.iter_mut().zip(row.chunks_mut(task_words)) {
                 task.push(piece);
             }
         }
         tasks.into_par_iter().enumerate().for_each(|(index, rows)| {
-            let start = index * TASK_WORDS;
-            let end = length.min(start + TASK_WORDS);
-            let mut quotients = Vec::new();
+            let start = index * task_words;
+            let end = length.min(start + task_words);
+            let mut quotients = [0; CENTRED_TASK_WORDS];
             let mut sources: Vec<(&Prime, u64, &[u64])> = self
                 .sources
                 .iter()
@@ -91,10 +95,10 @@ impl<'a> BaseConversion<'a> {
                 .zip(sources)
                 .map(|((prime, weight), row)| (*prime, *weight, row.get(start..end).unwrap_or(&[])))
                 .collect();
-            if let Some(first) = self.sources.first().filter(|_| self.centred) {
-                quotients.resize(end - start, 0);
-                kernels.conversion_quotients(&sources, &mut quotients);
-                sources.push((*first, 1, &quotients));
+            let quotients = quotients.get_mut(..end - start).filter(|_| self.centred);
+            if let (Some(first), Some(quotients)) = (self.sources.first(), quotients) {
+                kernels.conversion_quotients(&sources, quotients);
+                sources.push((*first, 1, quotients));
             }
             let mut targets: Vec<(&Prime, &ConversionColumn, &mut [u64])> = self
                 .targets
