@@ -172,7 +172,8 @@ mod tests {
         assert!(together.scale.agrees_with(stepwise.scale) && together.level == stepwise.level);
         let difference = client.decrypt(&evaluator.sub(&together, &stepwise).unwrap()).unwrap();
         let worst = difference.iter().map(|z| z.norm()).fold(0.0, f64::max) * stepwise.scale.0;
-        assert!(worst < 256.0 * 8.0, "roundings differ by {worst} units");
+        // Two roundings of both halves: √(2·(1 + 2N/3)/12·N/2) = 60 units in each part of a slot; 187 is the largest to expect.
+        assert!(worst < 400.0, "roundings differ by {worst} units");
         let c = Complex64::new(0.3, -1.25);
         let scale = evaluator.chain().canonical_scale(Level(4)).unwrap();
         let stepwise = evaluator.rescale(&evaluator.mul_constant(&a, c, scale).unwrap()).unwrap();

@@ -53,7 +53,7 @@ pub(super) fn sum_into(
 }
 
 impl CkksEvaluator {
-    /// The terms with their constants rounded, and the one scale of their products; `scale` where there are none.
+    /// The terms with their constants rounded; every product must stand at `scale`.
     ///
     /// # Errors
     /// [`Error::LevelTooLow`], [`Error::ScaleMismatch`], and those of the constants.
