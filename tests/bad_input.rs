@@ -195,11 +195,20 @@ fn operations_are_timed_down_to_level_one() {
 fn verification_fails_loudly_and_a_damaged_checkpoint_before_any_key_is_made() {
     let generate = ["generate", "--preset", "test", "--max-new-tokens", "1", "--prompt", "O"];
     let with = |more: &[&'static str]| [&generate[..], more].concat();
+    let reports = tempfile::tempdir().unwrap();
+    let (json, html) = (reports.path().join("report.json"), reports.path().join("report.html"));
     let output = Command::new(env!("CARGO_BIN_EXE_cachemir"))
-        .args(with(&["--backend", "clear", "--verify"]))
+        .args(with(&["--backend", "clear", "--verify", "--head", "server"]))
+        .args(["--json".as_ref(), json.as_os_str(), "--html".as_ref(), html.as_os_str()])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert_eq!(report["positions"].as_array().map(Vec::len), Some(1), "{report}");
+    assert!(report["positions"][0]["logit_rms_error"].as_f64().unwrap() < 0.05, "{report}");
+    assert_eq!((&report["head"], &report["mode"]), (&"server".into(), &"free_running".into()));
+    let page = std::fs::read_to_string(&html).unwrap();
+    assert!(page.contains("Against the exact model") && page.contains("<circle"), "{page}");
     // Bootstraps wrong by 2^-11 make logits that are wrong by more than is allowed.
     assert_program_refuses(
         &with(&["--backend", "clear", "--verify", "--noise-bits", "11"]),

@@ -22,6 +22,7 @@ use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
 use cachemir::llm::decoder_ranges::DecoderRanges;
 use cachemir::llm::hidden_codec::HiddenCodec;
 use cachemir::llm::key_plan::plan_keys;
+use cachemir::llm::output_head::{Answer, HeadSide};
 use cachemir::llm::sampling::Sampling;
 use cachemir::llm::server::GenerationServer;
 use cachemir::llm::session::{GenerationRequest, Session};
@@ -126,7 +127,8 @@ fn parties_of(
     let codec = HiddenCodec::new(prepared.model.config(), decoder.plan(), SLOTS, CONTEXT).unwrap();
     let keys = plan_keys(decoder, &parameters.chain, summary(), wave).unwrap();
     assert_eq!(keys.operations.bootstraps, decoder.plan().refreshes_per_token(), "as planned");
-    let client = GenerationClient::new(ClearClient::new(parameters), codec, &prepared.model);
+    let client = GenerationClient::new(ClearClient::new(parameters), codec, &prepared.model)
+        .with_server_head(decoder.head());
     let evaluator = client.evaluation_keys(&keys.request).unwrap();
     (client, evaluator)
 }
@@ -247,6 +249,52 @@ fn waves_are_right(decoder: &Decoder) {
     let too_many = (&one, decoder.wave_capacity() + 1);
     let refused = decoder.step_wave(&evaluator, &mut decoder.new_state(), too_many, true, &mut |_, _| {});
     assert!(refused.unwrap_err().to_string().contains("fit"));
+}
+
+/// The same hidden state, once unpacked by the client and multiplied there, once multiplied by the server.
+#[test]
+fn a_head_on_the_server_gives_the_logits_of_one_on_the_client() {
+    let Fixture { prepared, functions, .. } = fixture();
+    let weights = Weights::open(&tiny(), prepared.model.config()).unwrap();
+    let logits = |side: HeadSide, placed: bool| {
+        let mut plan = functions.clone().with_head(side).unwrap();
+        if placed {
+            let costs = CostFile::parse(include_str!("../src/cli/built_in_costs/n16.json")).unwrap();
+            let chain = parameters().chain;
+            let tokens = (CONTEXT - 1, CONTEXT);
+            let placement = place_decoder(&weights, &plan, &scheme(&chain), &costs, tokens).unwrap();
+            plan = plan.placed(&placement.plan).unwrap();
+        }
+        let decoder = Decoder::new(&weights, plan, SLOTS, CONTEXT).unwrap();
+        let (client, evaluator) = parties_of(&decoder, parameters(), 1);
+        let mut state = decoder.new_state();
+        decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache).unwrap();
+        let token = client.encrypt_token(PROMPT[0]).unwrap();
+        let answer = decoder.step(&evaluator, &mut state, &token, true, &mut |_, _| {}).unwrap().unwrap();
+        assert_eq!(matches!(answer, Answer::Logits(_)), side == HeadSide::Server);
+        if let Answer::Logits(ciphertexts) = &answer {
+            let stranger = client_without_head(&decoder);
+            assert!(
+                stranger.logits(&answer).is_err(),
+                "{} ciphertexts read without a head",
+                ciphertexts.len()
+            );
+        }
+        client.logits(&answer).unwrap()
+    };
+    for placed in [false, true] {
+        let (client, server) = (logits(HeadSide::Client, placed), logits(HeadSide::Server, placed));
+        assert_eq!(client.len(), server.len());
+        let error = client.iter().zip(&server).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let range = client.iter().copied().fold(0.0, f32::max);
+        assert!(error < 1e-4 && range > 1.0, "placed {placed}: {error} of {range}");
+    }
+}
+
+fn client_without_head(decoder: &Decoder) -> GenerationClient<'static, ClearClient> {
+    let prepared = &fixture().prepared;
+    let codec = HiddenCodec::new(prepared.model.config(), decoder.plan(), SLOTS, CONTEXT).unwrap();
+    GenerationClient::new(ClearClient::new(parameters()), codec, &prepared.model)
 }
 
 #[test]

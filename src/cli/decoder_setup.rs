@@ -6,6 +6,7 @@ use cachemir::llm::calibration::CalibrationTable;
 use cachemir::llm::decoder_placement::{DecoderPlacement, PlacementScheme, place_decoder};
 use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
 use cachemir::llm::decoder_ranges::DecoderRanges;
+use cachemir::llm::output_head::HeadSide;
 use cachemir::llm::texts::PreparedModel;
 use cachemir::llm::weights::Weights;
 use cachemir::placement::{CostFile, Plan};
@@ -27,6 +28,8 @@ pub struct DecoderSetup<'a> {
     pub preset: &'a str,
     /// Tokens the caches are laid out for.
     pub context: usize,
+    /// Which side applies the output head.
+    pub head: HeadSide,
 }
 
 impl DecoderSetup<'_> {
@@ -45,7 +48,8 @@ impl DecoderSetup<'_> {
         let config = self.prepared.model.config();
         let prefix = &self.prepared.prefix_cache;
         let ranges = DecoderRanges::from_calibration(self.calibration, config, prefix)?;
-        Ok(DecoderPlan::new(config, &ranges, Accuracy::default(), self.scheme.bootstrap)?)
+        let functions = DecoderPlan::new(config, &ranges, Accuracy::default(), self.scheme.bootstrap)?;
+        Ok(functions.with_head(self.head)?)
     }
 
     /// The cheapest placement under the costs of `file`, for the last token of the context.

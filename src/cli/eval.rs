@@ -10,6 +10,7 @@ use cachemir::llm::decoder::Decoder;
 use cachemir::llm::fidelity::FidelitySummary;
 use cachemir::llm::hidden_codec::HiddenCodec;
 use cachemir::llm::key_plan::plan_keys;
+use cachemir::llm::output_head::HeadSide;
 use cachemir::llm::simulation::{BootstrapNoise, SiteHeadroom};
 use cachemir::llm::teacher_forcing::{BUCKET, teacher_forced};
 use cachemir::llm::texts::{PreparedModel, TextPart, built_in, read_texts};
@@ -165,7 +166,9 @@ impl Eval {
         let context = prepared.frame.prefix.len() + sequences.iter().map(Vec::len).max().unwrap_or(0);
         let weights = Weights::open(directory, config)?;
         let preset = self.preset.name();
-        let setup = DecoderSetup { prepared, weights: &weights, calibration: table, scheme, preset, context };
+        let head = HeadSide::Client;
+        let setup =
+            DecoderSetup { prepared, weights: &weights, calibration: table, scheme, preset, context, head };
         let plan = setup.plan(None)?;
         let codec = HiddenCodec::new(config, &plan, scheme.slots, context)?;
         let decoder = Decoder::new(&weights, plan, scheme.slots, context)?;

@@ -1,14 +1,11 @@
 //! `cachemir generate`: text from an encrypted prompt.
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
 use cachemir::contract::{BootstrapSummary, Client, Evaluator, KeyRequest};
-use cachemir::llm::block_functions::ExactFunctions;
 use cachemir::llm::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
 use cachemir::llm::client::GenerationClient;
 use cachemir::llm::decoder::Decoder;
@@ -17,25 +14,24 @@ use cachemir::llm::key_plan::plan_keys;
 use cachemir::llm::sampling::Sampling;
 use cachemir::llm::server::GenerationServer;
 use cachemir::llm::session::{GeneratedToken, GenerationRequest, Session};
-use cachemir::llm::shadow::{Shadow, StagePrecision};
+use cachemir::llm::shadow::Shadow;
 use cachemir::llm::texts::PreparedModel;
+use cachemir::llm::verification::Verification;
 use cachemir::llm::weights::Weights;
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
 use super::decoder_setup::DecoderSetup;
+use super::generate_page::html_page;
+use super::generate_report::{GenerateReport, failures, precision_min_bits, print_closing, print_precision};
+use super::head::Head;
 use super::machine::{available_memory_bytes, peak_memory_bytes};
 use super::model_directory::{calibration, model_directory};
-use super::report::Report;
+use super::report::{Report, write_atomically};
 use super::scheme::{Preset, Scheme};
 
 /// Rough memory of a decode step beside the keys: ciphertexts, diagonals and plaintexts in flight.
 const WORKING_BYTES_PER_SLOT: u64 = 60_000;
 
-/// Largest error of a logit of the bundled model with which `--verify` succeeds.
-const MAX_LOGIT_ERROR: f64 = 0.05;
-/// The same for other models, whose logits have other sizes: as a share of the range of the exact model's logits.
-const MAX_LOGIT_ERROR_OF_RANGE: f64 = 0.05;
 /// Bits that each slot keeps in a native bootstrap at least, or `--verify` fails.
 const MIN_BOOTSTRAP_BITS: f64 = 13.5;
 
@@ -102,43 +98,15 @@ pub struct Generate {
     /// makes new evaluation keys and continues after its last token.
     #[arg(long)]
     checkpoint: Option<PathBuf>,
+    /// Which side applies the output head.
+    #[arg(long, value_enum, default_value = "client")]
+    head: Head,
     /// Write a report.
     #[arg(long)]
     json: Option<PathBuf>,
-}
-
-/// The command's part of the report.
-#[derive(Serialize)]
-struct GenerateReport {
-    prompt_token_ids: Vec<u32>,
-    token_ids: Vec<u32>,
-    text: String,
-    seconds_per_token: f64,
-    time_to_first_token_s: f64,
-    key_generation_s: f64,
-    bootstraps_per_token: usize,
-    rotation_keys: usize,
-    key_bytes: Option<u64>,
-    peak_bytes: Option<u64>,
-    precision_min_bits: Option<f64>,
-    stages: Vec<StagePrecision>,
-    log2_failure_run: Option<f64>,
-    #[serde(flatten)]
-    verification: Option<Verification>,
-}
-
-/// The run against the exact model on the same tokens.
-#[derive(Serialize)]
-struct Verification {
-    reference_token_ids: Vec<u32>,
-    top1: f64,
-    logit_max_error: f64,
-    /// Least difference of the largest and the smallest logit of the exact model, over the positions.
-    logit_range: f64,
-    kl_mean: f64,
-    mode: &'static str,
-    /// Positions whose greedy token is not the exact model's although the gap exceeds twice the largest logit error.
-    disagreements: Vec<String>,
+    /// Write the report as one HTML page with plots; it shows the prompt.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 impl Generate {
@@ -179,6 +147,7 @@ impl Generate {
             slots: client.slots(),
             // OpenFHE documents no figure.
             log2_failure: None,
+            security: Vec::new(),
             key: String::new(),
         };
         self.generate(directory, scheme, client, |client, request| Ok(client.predicted_key_bytes(request)))
@@ -218,6 +187,7 @@ impl Generate {
             scheme: &scheme,
             preset: self.preset.name(),
             context,
+            head: self.head.side(),
         };
         let plan = setup.plan(self.plan.as_deref())?;
         let bootstraps_per_token = plan.bootstraps_per_token();
@@ -260,7 +230,7 @@ impl Generate {
 
         let start = Instant::now();
         let shadow_codec = codec.clone();
-        let client = GenerationClient::new(client, codec, &prepared.model);
+        let client = GenerationClient::new(client, codec, &prepared.model).with_server_head(decoder.head());
         let evaluator = client.evaluation_keys(&keys.request)?;
         let key_generation_s = start.elapsed().as_secs_f64();
         let state = match &saved {
@@ -298,78 +268,46 @@ impl Generate {
         let earlier = saved.as_ref().map_or(&[][..], |(saved, _)| saved.generated.as_slice());
         let verification = self
             .verify
-            .then(|| verify(&prepared, &request, earlier, &steps))
+            .then(|| Verification::of_run(&prepared, &request, earlier, &steps))
             .transpose()
             .context("verification")?;
+        // The simulator's bootstraps are as wrong as it was asked for, and OpenFHE promises no figure.
+        let promised = if self.backend == Backend::Native { MIN_BOOTSTRAP_BITS } else { f64::NEG_INFINITY };
         let failures = match &verification {
-            Some(check) => self.failures(check, &stages),
+            Some(check) => failures(check, &stages, self.model.is_none(), promised),
             None => Vec::new(),
         };
-        println!(
-            "\nfirst token {first:.1} s, then {seconds_per_token:.1} s/token; keys made in {key_generation_s:.1} s{}",
-            peak_memory_bytes()
-                .map_or_else(String::new, |bytes| format!("; peak memory {:.1} GB", bytes as f64 / 1e9))
-        );
-        if let Some(check) = &verification {
-            println!(
-                "against the exact model: top-1 {:.1} %, logit error {:.4}, KL {:.2e}",
-                100.0 * check.top1,
-                check.logit_max_error,
-                check.kl_mean
-            );
-        }
+        let report = GenerateReport {
+            text: prepared.tokenizer.decode(&token_ids)?,
+            token_ids,
+            public_prefix_tokens: request.prefix.len(),
+            prompt_token_ids: request.prompt,
+            head: self.head.name(),
+            seconds_per_token,
+            time_to_first_token_s: first,
+            token_seconds: seconds,
+            key_generation_s,
+            bootstraps_per_token,
+            rotation_keys: keys.request.rotations.len(),
+            key_bytes: (key_bytes > 0).then_some(key_bytes),
+            peak_bytes: peak_memory_bytes(),
+            security: scheme.security.clone(),
+            precision_min_bits: precision_min_bits(&stages),
+            stages,
+            log2_failure_run: scheme.log2_failure.map(|bits| bits + (bootstraps.max(1) as f64).log2()),
+            verification,
+        };
+        print_closing(&report);
+        let insecure = self.backend == Backend::Clear || self.preset == Preset::Test;
+        let report = Report::new("generate", scheme.name, self.preset.name(), insecure, report);
         if let Some(path) = &self.json {
-            let report = GenerateReport {
-                prompt_token_ids: request.prompt.clone(),
-                text: prepared.tokenizer.decode(&token_ids)?,
-                token_ids,
-                seconds_per_token,
-                time_to_first_token_s: first,
-                key_generation_s,
-                bootstraps_per_token,
-                rotation_keys: keys.request.rotations.len(),
-                key_bytes: (key_bytes > 0).then_some(key_bytes),
-                peak_bytes: peak_memory_bytes(),
-                precision_min_bits: stages
-                    .iter()
-                    .map(|stage| -stage.bootstrap_error.log2())
-                    .reduce(f64::min)
-                    .filter(|bits| bits.is_finite()),
-                stages,
-                log2_failure_run: scheme.log2_failure.map(|bits| bits + (bootstraps.max(1) as f64).log2()),
-                verification,
-            };
-            let preset = self.preset.name();
-            let insecure = self.backend == Backend::Clear || self.preset == Preset::Test;
-            Report::new("generate", scheme.name, preset, insecure, report).write(path)?;
+            report.write(path)?;
+        }
+        if let Some(path) = &self.html {
+            write_atomically(path, html_page(&report, &self.prompt)?.as_bytes())?;
         }
         anyhow::ensure!(failures.is_empty(), "verification failed: {}", failures.join("; "));
         Ok(())
-    }
-
-    /// What a verified run did not keep, in words.
-    fn failures(&self, check: &Verification, stages: &[StagePrecision]) -> Vec<String> {
-        let mut failures = check.disagreements.clone();
-        let allowed = match self.model {
-            None => MAX_LOGIT_ERROR,
-            Some(_) => MAX_LOGIT_ERROR_OF_RANGE * check.logit_range,
-        };
-        // A NaN fails as well.
-        if !matches!(check.logit_max_error.partial_cmp(&allowed), Some(Ordering::Less | Ordering::Equal)) {
-            failures
-                .push(format!("logit error {:.4}, at most {allowed:.4} is allowed", check.logit_max_error));
-        }
-        // The simulator's bootstraps are as wrong as it was asked for, and OpenFHE promises no figure.
-        let promised = if self.backend == Backend::Native { MIN_BOOTSTRAP_BITS } else { f64::NEG_INFINITY };
-        for stage in stages.iter().filter(|stage| -stage.bootstrap_error.log2() < promised) {
-            failures.push(format!(
-                "the bootstrap of layer {} {} kept {:.1} bits in its worst slot, {promised} are promised",
-                stage.progress.layer,
-                stage.progress.stage,
-                -stage.bootstrap_error.log2()
-            ));
-        }
-        failures
     }
 
     fn request(&self, prepared: &PreparedModel) -> anyhow::Result<GenerationRequest> {
@@ -466,105 +404,4 @@ fn shadow<'m>(
     let mut state = decoder.new_state();
     decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache)?;
     Ok(Shadow::new(client, GenerationServer::new(decoder, evaluator, state), bootstrap))
-}
-
-/// Runs the exact model on the tokens of the run and compares logits at every generated position; `earlier` are new tokens
-/// that a run before this one made.
-fn verify(
-    prepared: &PreparedModel,
-    request: &GenerationRequest,
-    earlier: &[u32],
-    steps: &[GeneratedToken],
-) -> anyhow::Result<Verification> {
-    let (model, mut cache) = (&prepared.model, prepared.prefix_cache.clone());
-    let reference_token_ids =
-        model.generate_greedy(&request.prompt, &mut cache.clone(), request.max_new_tokens)?;
-    let mut pending = [request.prompt.as_slice(), earlier].concat();
-    let (mut agreed, mut largest, mut divergence) = (0usize, 0.0f64, 0.0f64);
-    let mut logit_range = f64::INFINITY;
-    // Position, gap between the exact model's two likeliest tokens, and both greedy choices, where these differ.
-    let mut differing = Vec::new();
-    for (index, step) in steps.iter().enumerate() {
-        let hidden = model.forward(&pending, &mut cache, &mut ExactFunctions)?;
-        let logits = model.logits(&hidden);
-        let exact = logits.row(logits.nrows() - 1).to_vec();
-        let greedy = Sampling::greedy();
-        let (wanted, found) = (greedy.pick(&exact, 0)?, greedy.pick(&step.logits, 0)?);
-        if wanted == found {
-            agreed += 1;
-        } else {
-            differing.push((earlier.len() + index, gap(&exact), wanted, found));
-        }
-        let errors = exact.iter().zip(&step.logits).map(|(a, b)| f64::from((a - b).abs()));
-        // A NaN must not vanish in a maximum.
-        largest =
-            errors.fold(largest, |most, error| if error.is_nan() { f64::INFINITY } else { most.max(error) });
-        let ends = exact
-            .iter()
-            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), x| (low.min(*x), high.max(*x)));
-        logit_range = logit_range.min(f64::from(ends.1) - f64::from(ends.0));
-        divergence += kl(&exact, &step.logits);
-        pending = vec![step.token];
-    }
-    let count = steps.len().max(1) as f64;
-    // Where the exact model's choice is closer than what the logits may be wrong by, either token is right.
-    let disagreements = differing
-        .into_iter()
-        .filter(|(_, gap, ..)| *gap > 2.0 * largest)
-        .map(|(position, gap, wanted, found)| {
-            format!("new token {position} is {found}, the exact model's is {wanted} by a gap of {gap:.4}")
-        })
-        .collect();
-    Ok(Verification {
-        disagreements,
-        reference_token_ids,
-        top1: agreed as f64 / count,
-        logit_max_error: largest,
-        logit_range,
-        kl_mean: divergence / count,
-        mode: "free_running",
-    })
-}
-
-/// Difference of the two largest logits.
-fn gap(logits: &[f32]) -> f64 {
-    let (first, second) = logits.iter().fold((f32::NEG_INFINITY, f32::NEG_INFINITY), |(first, second), x| {
-        if *x > first { (*x, first) } else { (first, second.max(*x)) }
-    });
-    f64::from(first) - f64::from(second)
-}
-
-/// A line a stage and layer: the worst over all tokens.
-fn print_precision(stages: &[StagePrecision]) {
-    let mut worst: BTreeMap<(usize, &str), StagePrecision> = BTreeMap::new();
-    for stage in stages {
-        let entry = worst.entry((stage.progress.layer, stage.progress.stage)).or_insert(*stage);
-        entry.largest = entry.largest.max(stage.largest);
-        entry.bootstrap_error = entry.bootstrap_error.max(stage.bootstrap_error);
-        entry.bootstrap_deviation = entry.bootstrap_deviation.max(stage.bootstrap_deviation);
-        entry.drift = entry.drift.max(stage.drift);
-    }
-    if !worst.is_empty() {
-        println!("layer bootstrap        largest value   bits (rms / worst slot)   drift from the simulator");
-    }
-    for ((layer, name), stage) in worst {
-        println!(
-            "{layer:>5} {name:<16} {:>12.4} {:>12.1} / {:<12.1} 2^{:.1}",
-            stage.largest,
-            -stage.bootstrap_deviation.log2(),
-            -stage.bootstrap_error.log2(),
-            stage.drift.log2()
-        );
-    }
-}
-
-/// KL divergence of the softmax of `other` from that of `exact`, in nats.
-fn kl(exact: &[f32], other: &[f32]) -> f64 {
-    let log_softmax = |logits: &[f32]| -> Vec<f64> {
-        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = logits.iter().map(|x| f64::from(x - top).exp()).sum();
-        logits.iter().map(|x| f64::from(x - top) - sum.ln()).collect()
-    };
-    let (p, q) = (log_softmax(exact), log_softmax(other));
-    p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
 }

@@ -38,13 +38,35 @@ struct Preset {
 /// One kind of key, at its largest.
 #[derive(Serialize)]
 struct Key {
-    name: &'static str,
-    log2_qp: f64,
-    secret: String,
-    limit_log2_qp: Option<f64>,
-    margin_bits: Option<f64>,
+    #[serde(flatten)]
+    margin: KeyMargin,
     /// Of one key at the highest level.
     bytes: u64,
+}
+
+/// The modulus of one kind of key against what 128-bit security allows under its secret.
+#[derive(Clone, Serialize)]
+pub struct KeyMargin {
+    pub name: &'static str,
+    pub log2_qp: f64,
+    pub secret: String,
+    pub limit_log2_qp: Option<f64>,
+    pub margin_bits: Option<f64>,
+}
+
+impl std::fmt::Display for KeyMargin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:<20} log2(QP) = {:.1}, {} secret, ", self.name, self.log2_qp, self.secret)?;
+        match (self.limit_log2_qp, self.margin_bits) {
+            (Some(limit), Some(margin)) => write!(f, "limit {limit:.0}, margin {margin:+.1}"),
+            _ => write!(f, "no limit known"),
+        }
+    }
+}
+
+/// Margins of all keys of bootstrapping `parameters`.
+pub fn margins(parameters: &BootstrapParameters) -> anyhow::Result<Vec<KeyMargin>> {
+    Ok(bootstrapping("", parameters, true)?.keys.into_iter().map(|key| key.margin).collect())
 }
 
 #[derive(Serialize)]
@@ -83,14 +105,14 @@ pub fn levelled_preset(name: &str) -> anyhow::Result<ParametersLiteral> {
 
 fn key(name: &'static str, log2_n: usize, log2_qp: f64, secret: SecretKind, bytes: u64) -> Key {
     let limit = limit_log2_qp(log2_n, secret);
-    Key {
+    let margin = KeyMargin {
         name,
         log2_qp,
         secret: secret.to_string(),
         limit_log2_qp: limit,
         margin_bits: limit.map(|limit| limit - log2_qp),
-        bytes,
-    }
+    };
+    Key { margin, bytes }
 }
 
 fn levelled(literal: ParametersLiteral) -> anyhow::Result<Preset> {
@@ -158,16 +180,6 @@ fn print_preset(preset: &Preset) {
         println!("  levels between bootstraps  {levels}");
     }
     for key in &preset.keys {
-        let limit = match (key.limit_log2_qp, key.margin_bits) {
-            (Some(limit), Some(margin)) => format!("limit {limit:.0}, margin {margin:+.1}"),
-            _ => "no limit known".to_owned(),
-        };
-        println!(
-            "  {:<20} log2(QP) = {:.1}, {} secret, {limit}, {:.1} MB a key",
-            key.name,
-            key.log2_qp,
-            key.secret,
-            key.bytes as f64 / 1e6
-        );
+        println!("  {}, {:.1} MB a key", key.margin, key.bytes as f64 / 1e6);
     }
 }

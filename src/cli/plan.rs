@@ -14,6 +14,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::costs::{CostArguments, Costs};
+use super::head::Head;
 use super::plan_decoder::{DecoderPlanRequest, plan_decoder};
 use super::report::{Report, write_atomically};
 
@@ -54,6 +55,9 @@ pub struct PlanVerb {
     /// Slots of a ciphertext.
     #[arg(long, default_value_t = 32768)]
     slots: usize,
+    /// Which side applies the output head of the model.
+    #[arg(long, value_enum, default_value = "client")]
+    head: Head,
     /// Weights stay encoded in memory instead of being encoded at every use.
     #[arg(long)]
     kept_encoded: bool,
@@ -166,6 +170,7 @@ impl PlanVerb {
                 preset: &self.preset,
                 backend: &self.backend,
                 context: self.context,
+                head: self.head,
                 json: self.json.as_deref(),
                 html: self.html.as_deref(),
             });
@@ -357,6 +362,7 @@ mod tests {
             backend: "native".to_owned(),
             context: 128,
             slots: 32768,
+            head: Head::Client,
             kept_encoded: false,
             json: Some(json),
             html: None,

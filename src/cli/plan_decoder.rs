@@ -10,6 +10,7 @@ use cachemir::placement::{CostFile, Plan, html_page, text_table};
 use serde::Serialize;
 
 use super::decoder_setup::DecoderSetup;
+use super::head::Head;
 use super::model_directory::calibration;
 use super::plan::LayerStep;
 use super::report::{Report, write_atomically};
@@ -27,6 +28,8 @@ pub struct DecoderPlanRequest<'a> {
     pub backend: &'a str,
     /// Tokens of the context.
     pub context: usize,
+    /// Which side applies the output head.
+    pub head: Head,
     /// Where the report goes.
     pub json: Option<&'a Path>,
     /// Where the page goes.
@@ -69,6 +72,7 @@ pub fn plan_decoder(request: &DecoderPlanRequest<'_>) -> anyhow::Result<()> {
         scheme: &scheme,
         preset: preset.name(),
         context: request.context.min(config.max_position_embeddings),
+        head: request.head.side(),
     };
     let functions = setup.functions()?;
     let placement = setup.place(&functions, request.costs)?;

@@ -38,6 +38,29 @@ impl<T: Serialize> Report<T> {
         }
     }
 
+    /// The command's own part.
+    pub fn body(&self) -> &T {
+        &self.body
+    }
+
+    /// Whether the parameters claim no security.
+    pub fn insecure(&self) -> bool {
+        self.insecure
+    }
+
+    /// Program, scheme and machine in one line.
+    pub fn origin(&self) -> String {
+        format!(
+            "cachemir {} ({}), {} with preset {}, on {} cores with {}",
+            self.version,
+            self.commit,
+            self.backend,
+            self.preset,
+            self.machine.cores,
+            self.machine.simd.join(", ")
+        )
+    }
+
     /// Writes the report atomically.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(self)?;

@@ -12,6 +12,8 @@ use cachemir::llm::checkpoint::{CHECKPOINT_FILE, key_fingerprint};
 use cachemir::llm::files::read_bounded;
 use clap::ValueEnum;
 
+use super::params::{KeyMargin, margins};
+
 /// The client's secret key beside a checkpoint.
 const SECRET_KEY_FILE: &str = "secret.key";
 /// Largest file that is read as a secret key: N = 2^16 takes 64 KiB to 512 KiB.
@@ -56,6 +58,8 @@ pub struct Scheme {
     pub slots: usize,
     /// log2 of the probability that one bootstrap fails.
     pub log2_failure: Option<f64>,
+    /// Margins of its keys; empty where nothing is claimed or no figure is known.
+    pub security: Vec<KeyMargin>,
     /// Fingerprint of the stored secret key; empty when none is stored.
     pub key: String,
 }
@@ -72,7 +76,8 @@ impl Scheme {
             parameters = parameters.with_noise(NoiseModel::native(16, bits, seed));
         }
         let chain = parameters.chain.clone();
-        let scheme = Self { name: "clear", chain, bootstrap, slots, log2_failure: None, key: String::new() };
+        let (log2_failure, security, key) = (None, Vec::new(), String::new());
+        let scheme = Self { name: "clear", chain, bootstrap, slots, log2_failure, security, key };
         Ok((scheme, ClearClient::new(parameters)))
     }
 
@@ -88,12 +93,17 @@ impl Scheme {
             bound: parameters.bound.min(1.0),
         };
         let log2_failure = Some(parameters.log2_failure());
+        let security = match preset {
+            Preset::Test => Vec::new(),
+            Preset::N16 => margins(&parameters)?,
+        };
         let (client, key) = match directory {
             Some(directory) => stored_client(parameters, directory)?,
             None => (NativeClient::with_bootstrapping(parameters, None)?, String::new()),
         };
         let chain = client.ckks().parameters().chain().clone();
-        Ok((Self { name: "native", chain, bootstrap, slots: client.slots(), log2_failure, key }, client))
+        let slots = client.slots();
+        Ok((Self { name: "native", chain, bootstrap, slots, log2_failure, security, key }, client))
     }
 
     /// The simulator with the levels of this scheme and no noise.

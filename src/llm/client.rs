@@ -4,13 +4,14 @@ use crate::contract::{Client, Complex64, Error, Evaluator, KeyRequest, Result};
 use ndarray::Array2;
 
 use super::hidden_codec::HiddenCodec;
+use super::output_head::{Answer, EncryptedHead};
 use super::reference::ReferenceModel;
 
 /// Ciphertext of a client's scheme.
 pub type CiphertextOf<K> = <<K as Client>::Evaluator as Evaluator>::Ciphertext;
 
 /// Largest root mean square of a hidden state after its norm, which is 1 up to the error of the approximated 1/√x.
-const LARGEST_RMS: f64 = 1.25;
+pub(super) const LARGEST_RMS: f64 = 1.25;
 
 /// That a hidden state left its norm with a root mean square of about 1. Its lower side is not checked: ε makes small states
 /// smaller.
@@ -31,12 +32,21 @@ pub struct GenerationClient<'m, K: Client> {
     keys: K,
     codec: HiddenCodec,
     model: &'m ReferenceModel,
+    /// How to read logits, where the server applies the head.
+    head: Option<EncryptedHead>,
 }
 
 impl<'m, K: Client> GenerationClient<'m, K> {
     /// Client that owns `keys`; of `model` it uses the embedding, the weight of the final norm and the output head.
     pub fn new(keys: K, codec: HiddenCodec, model: &'m ReferenceModel) -> Self {
-        Self { keys, codec, model }
+        Self { keys, codec, model, head: None }
+    }
+
+    /// The same, of a server that applies `head`, or none.
+    #[must_use]
+    pub fn with_server_head(mut self, head: Option<&EncryptedHead>) -> Self {
+        self.head = head.cloned();
+        self
     }
 
     /// Evaluation keys for a server.
@@ -68,13 +78,25 @@ impl<'m, K: Client> GenerationClient<'m, K> {
         self.keys.encrypt(&self.codec.pack_wave(&embeddings)?, self.codec.input_level())
     }
 
-    /// Logits out of the hidden state the server returned.
+    /// Logits out of what the server returned.
     ///
     /// # Errors
-    /// Those of [`Client::decrypt`]; [`crate::Error::OutOfInterval`] when the root mean square of a state that was normalized
+    /// Those of [`Client::decrypt`]; [`crate::Error::Internal`] for logits when this client expects hidden states; of a hidden
+    /// state [`crate::Error::OutOfInterval`] when the root mean square of a state that was normalized
     /// is not near 1: the final norm's argument, or something before it, left the interval of its approximation. Values that
     /// left an interval and still gave a state of the right length are not seen here (`--verify` sees them).
-    pub fn logits(&self, hidden: &CiphertextOf<K>) -> Result<Vec<f32>> {
+    pub fn logits(&self, answer: &Answer<CiphertextOf<K>>) -> Result<Vec<f32>> {
+        let hidden = match (answer, &self.head) {
+            (Answer::Hidden(hidden), _) => hidden,
+            (Answer::Logits(logits), Some(head)) => {
+                let slots: Vec<_> =
+                    logits.iter().map(|logits| self.keys.decrypt(logits)).collect::<Result<_>>()?;
+                return head.logits(&slots);
+            }
+            (Answer::Logits(_), None) => {
+                return Err(Error::Internal("logits for a client that expects a hidden state".to_owned()));
+            }
+        };
         let hidden = self.codec.unpack(&self.keys.decrypt(hidden)?)?;
         check_normalized(&hidden)?;
         let gamma = self.model.final_norm();

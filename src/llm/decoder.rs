@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::circuits::evaluate_series;
 use crate::circuits::inverse_sqrt::InverseSquareRoot;
-use crate::contract::{CiphertextInfo, Complex64, Error, Evaluator, Level, Result};
+use crate::contract::{CiphertextInfo, Complex64, Error, Evaluator, Result};
 use crate::packing::{AttentionPlan, CacheLayout, KeyValueCache, Rope, Wave, sum_strided};
 
 use super::config::LlamaConfig;
@@ -19,6 +19,7 @@ use super::decoder_plan::{DecoderPlan, LayerFunctions};
 use super::decoder_weights::{DecoderLayout, LayerProducts, norm_slopes};
 use super::layer_schedule::LayerSchedule;
 use super::module::Module;
+use super::output_head::{Answer, EncryptedHead, HeadSide};
 use super::reference::KeyValueCache as ReferenceCache;
 use super::weights::Weights;
 
@@ -58,6 +59,7 @@ pub struct Decoder {
     plan: DecoderPlan,
     layers: Vec<Layer>,
     pub(super) rope: Rope,
+    head: Option<EncryptedHead>,
 }
 
 /// The encrypted caches of one sequence.
@@ -129,7 +131,17 @@ impl Decoder {
             layers.push(Layer { products, attention, functions: functions.clone(), residual });
         }
         let rope = Rope::with_frequencies(config.rope_frequencies(), config.max_position_embeddings);
-        Ok(Self { config, layout, plan, layers, rope })
+        let head = match plan.head {
+            HeadSide::Client => None,
+            HeadSide::Server => Some(EncryptedHead::new(weights, &layout, &plan)?),
+        };
+        Ok(Self { config, layout, plan, layers, rope, head })
+    }
+
+    /// The output head, where the plan puts it on the server.
+    #[must_use]
+    pub fn head(&self) -> Option<&EncryptedHead> {
+        self.head.as_ref()
     }
 
     /// The plan.
@@ -233,13 +245,13 @@ impl Decoder {
         x: &E::Ciphertext,
         wants_output: bool,
         observer: &mut Observer<'_, E::Ciphertext>,
-    ) -> Result<Option<E::Ciphertext>> {
+    ) -> Result<Option<Answer<E::Ciphertext>>> {
         self.step_wave(evaluator, state, (x, 1), wants_output, observer)
     }
 
     /// Runs consecutive tokens, `wave` their embeddings as packed by [`super::hidden_codec::HiddenCodec`] and their number,
     /// at most [`Decoder::wave_capacity`]. Appends all to the caches of `state`; with `wants_output` returns the hidden state
-    /// of the last token after the final norm at level 0, otherwise stops as soon as the last cache has its tokens. On an
+    /// of the last token after the final norm, or its logits where the plan puts the head on the server, at level 0, otherwise stops as soon as the last cache has its tokens. On an
     /// error `state` must be discarded. The bootstraps of one token; products, cache and scores once per token.
     ///
     /// # Errors
@@ -251,7 +263,7 @@ impl Decoder {
         wave: (&E::Ciphertext, usize),
         wants_output: bool,
         observer: &mut Observer<'_, E::Ciphertext>,
-    ) -> Result<Option<E::Ciphertext>> {
+    ) -> Result<Option<Answer<E::Ciphertext>>> {
         let (x, tokens) = wave;
         let capacity = self.wave_capacity();
         if tokens == 0 || tokens > capacity {
@@ -293,7 +305,14 @@ impl Decoder {
         let schedule = (&self.plan.final_schedule, &INPUT_NORM);
         let norm = &self.plan.final_norm;
         let normed = self.norm(evaluator, &hidden, (norm, &residual), schedule, (&wave, last))?;
-        normed.first().map(|normed| evaluator.lower(normed, Level(0))).transpose()
+        let normed = normed
+            .first()
+            .ok_or_else(|| Error::Internal("a final norm without a token".to_owned()))
+            .and_then(|normed| evaluator.lower(normed, self.plan.head.level()))?;
+        Ok(Some(match &self.head {
+            None => Answer::Hidden(normed),
+            Some(head) => Answer::Logits(head.apply(evaluator, &self.layout, normed)?),
+        }))
     }
 
     /// x/√(mean square + ε) up to a constant, of the given members of a wave, each alone and clean; `x` may have noise or

@@ -17,6 +17,7 @@ use super::config::LlamaConfig;
 use super::decoder_plan::DecoderPlan;
 use super::layer_modules::{Counts, LayerModules};
 use super::module::Module;
+use super::output_head::HeadSide;
 use super::weights::Weights;
 
 /// A scheme, as far as placement needs to know it.
@@ -109,9 +110,12 @@ fn templates(
         let template = layer.template_of("decoder layer", &Module::ALL, levels, &mut counts)?;
         templates.push((template, layer.refreshes()));
     }
-    let norm = [Module::InputNormSquare, Module::InputNormRoot, Module::InputNormScale];
+    let mut end = vec![Module::InputNormSquare, Module::InputNormRoot, Module::InputNormScale];
+    if functions.head == HeadSide::Server {
+        end.push(Module::Head);
+    }
     let last = first.final_norm_of(functions);
-    templates.push((last.template_of("final norm", &norm, levels, &mut counts)?, Vec::new()));
+    templates.push((last.template_of("final norm", &end, levels, &mut counts)?, Vec::new()));
     Ok(templates)
 }
 

@@ -18,6 +18,7 @@ use super::config::LlamaConfig;
 use super::decoder_ranges::{DecoderRanges, LayerRanges};
 use super::layer_schedule::{LayerSchedule, Refresh};
 use super::module::Module;
+use super::output_head::HeadSide;
 
 /// Largest error each function may make.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -103,6 +104,8 @@ pub struct DecoderPlan {
     pub final_norm: InverseSquareRoot,
     /// Levels at which it runs: those of the modules of an input norm.
     pub final_schedule: LayerSchedule,
+    /// Which side applies the output head.
+    pub head: HeadSide,
 }
 
 /// Levels a norm takes: mask, square, polynomial, product.
@@ -155,7 +158,21 @@ impl DecoderPlan {
             layers,
             final_norm,
             final_schedule: LayerSchedule::default(),
+            head: HeadSide::Client,
         })
+    }
+
+    /// The same functions with the output head on `side`.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when the final norm leaves it no level.
+    pub fn with_head(mut self, side: HeadSide) -> Result<Self> {
+        let needed = norm_levels(&self.final_norm) + side.level().0;
+        if needed > self.highest.0 {
+            return Err(too_deep("final norm and output head", needed, self.highest.0));
+        }
+        self.head = side;
+        Ok(self)
     }
 
     /// The same functions at the levels of `placement`, bootstrapped where it says. The layers are followed by the final

@@ -7,6 +7,53 @@ use serde::Serialize;
 
 use super::reference::argmax;
 
+/// What two models answer behind the same tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PositionFidelity {
+    /// Whether both prefer the same token.
+    pub agrees: bool,
+    /// KL divergence of the other model from the exact one, in nats.
+    pub kl: f64,
+    /// Largest difference of a logit.
+    pub logit_max_error: f64,
+    /// Root mean square of the differences of the logits.
+    pub logit_rms_error: f64,
+}
+
+impl PositionFidelity {
+    /// Compares the logits of one position. A value that is not finite counts as disagreement with infinite divergence and
+    /// errors.
+    #[must_use]
+    pub fn new(exact: ArrayView1<'_, f32>, other: ArrayView1<'_, f32>) -> Self {
+        if !other.iter().all(|value| value.is_finite()) {
+            let infinite = f64::INFINITY;
+            return Self {
+                agrees: false,
+                kl: infinite,
+                logit_max_error: infinite,
+                logit_rms_error: infinite,
+            };
+        }
+        let (exact_log_sum, other_log_sum) = (log_sum_exp(exact), log_sum_exp(other));
+        let (mut kl, mut largest, mut squares) = (0.0, 0.0f64, 0.0);
+        for (exact, other) in exact.iter().zip(other.iter()) {
+            let log_exact = f64::from(*exact) - exact_log_sum;
+            let log_other = f64::from(*other) - other_log_sum;
+            kl += log_exact.exp() * (log_exact - log_other);
+            let error = f64::from((exact - other).abs());
+            largest = largest.max(error);
+            squares += error * error;
+        }
+        Self {
+            agrees: argmax(exact) == argmax(other),
+            // Rounding may leave a tiny negative sum; a NaN must not pass for agreement.
+            kl: if kl.is_finite() { kl.max(0.0) } else { f64::INFINITY },
+            logit_max_error: largest,
+            logit_rms_error: (squares / exact.len().max(1) as f64).sqrt(),
+        }
+    }
+}
+
 /// Sums over compared positions; see the methods for the figures.
 #[derive(Clone, Debug, Default)]
 pub struct Fidelity {
@@ -44,28 +91,21 @@ impl Fidelity {
     ///
     /// A value that is not finite counts as disagreement with infinite divergence.
     pub fn add(&mut self, exact: ArrayView1<'_, f32>, other: ArrayView1<'_, f32>, next: Option<u32>) {
+        let position = PositionFidelity::new(exact, other);
         self.positions += 1;
-        let usable = other.iter().all(|value| value.is_finite());
-        self.agreeing += usize::from(usable && argmax(exact) == argmax(other));
-        let (exact_log_sum, other_log_sum) = (log_sum_exp(exact), log_sum_exp(other));
-        let mut divergence = 0.0;
-        for (exact, other) in exact.iter().zip(other.iter()) {
-            let log_exact = f64::from(*exact) - exact_log_sum;
-            let log_other = f64::from(*other) - other_log_sum;
-            divergence += log_exact.exp() * (log_exact - log_other);
-            self.logit_error_max = self.logit_error_max.max(f64::from((exact - other).abs()));
-        }
-        // Rounding may leave a tiny negative sum; a NaN must not pass for agreement.
-        let divergence = if usable && divergence.is_finite() { divergence.max(0.0) } else { f64::INFINITY };
-        self.kl_sum += divergence;
-        self.kl_max = self.kl_max.max(divergence);
+        self.agreeing += usize::from(position.agrees);
+        self.kl_sum += position.kl;
+        self.kl_max = self.kl_max.max(position.kl);
+        self.logit_error_max = self.logit_error_max.max(position.logit_max_error);
         if let Some(next) = next {
             let loss = |logits: ArrayView1<'_, f32>, log_sum: f64| {
                 logits.get(next as usize).map_or(f64::INFINITY, |logit| log_sum - f64::from(*logit))
             };
             self.next_tokens += 1;
-            self.exact_loss += loss(exact, exact_log_sum);
-            self.other_loss += if usable { loss(other, other_log_sum) } else { f64::INFINITY };
+            self.exact_loss += loss(exact, log_sum_exp(exact));
+            // Also where a value is not finite.
+            self.other_loss +=
+                if position.kl.is_finite() { loss(other, log_sum_exp(other)) } else { f64::INFINITY };
         }
     }
 

@@ -23,6 +23,7 @@ use super::decoder::{Decoder, DecoderState, squared_for_norm};
 use super::decoder_plan::{DecoderPlan, LayerFunctions};
 use super::decoder_weights::{DecoderLayout, LayerProducts};
 use super::module::{Module, may_bootstrap};
+use super::output_head::EncryptedHead;
 use super::weights::Weights;
 
 /// A module on inputs of one level, ready to run as often as it is timed; returns what it writes.
@@ -309,6 +310,15 @@ impl LayerModules {
                 let coefficients = functions.gate.complex_coefficients();
                 Ok(vec![up, evaluate_series(evaluator, &gate, &coefficients, None)?])
             }),
+            Module::Head => {
+                let (vocabulary, size) = (self.config.vocab_size, self.config.hidden_size);
+                let head = EncryptedHead::for_counting(vocabulary, size, layout)?;
+                let hidden = Packed::new(x, layout.hidden);
+                Box::new(move |evaluator: &E| {
+                    // The graph of levels knows the logits as one value.
+                    Ok(head.apply(evaluator, &hidden)?.into_iter().take(1).collect())
+                })
+            }
             Module::Down => {
                 let gated = Packed::new(x, products.down.geometry().input());
                 Box::new(move |evaluator: &E| {

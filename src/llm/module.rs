@@ -3,7 +3,7 @@
 //! A placement of bootstraps speaks of these: at which level each module runs, and which of the values that the decoder can
 //! bootstrap ([`Module::seam`]) it does.
 
-/// The modules of a layer in running order.
+/// The modules of a layer in running order, and the output head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Module {
     /// Mask, square and sum of the norm before attention.
@@ -50,13 +50,15 @@ pub enum Module {
     Down,
     /// Residual sum after the MLP.
     MlpResidual,
+    /// The output head on the server, behind the final norm.
+    Head,
 }
 
 /// Names of the values a module reads, and those it writes with how many like each fit one bootstrapped ciphertext.
 type Edges = (&'static [&'static str], &'static [(&'static str, usize)]);
 
 impl Module {
-    /// All of them, in running order.
+    /// Those of a layer, in running order.
     pub const ALL: [Self; 22] = [
         Self::InputNormSquare,
         Self::InputNormRoot,
@@ -108,6 +110,7 @@ impl Module {
             Self::GateProduct => "gate_product",
             Self::Down => "down",
             Self::MlpResidual => "mlp_residual",
+            Self::Head => "head",
         }
     }
 
@@ -138,13 +141,14 @@ impl Module {
             Self::GateProduct => (&["up", "activation"], &[("gated", 2)]),
             Self::Down => (&["gated"], &[("mlp_output", 2)]),
             Self::MlpResidual => (&["middle_residual", "mlp_output"], &[("next_residual", 2)]),
+            Self::Head => (&["input.normed"], &[("logits", 1)]),
         }
     }
 
     /// The module of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|module| module.name() == name)
+        Self::ALL.into_iter().chain([Self::Head]).find(|module| module.name() == name)
     }
 
     /// The value among those it reads that may be bootstrapped right before it: clean, and within ±1 by construction.

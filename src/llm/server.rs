@@ -3,6 +3,7 @@
 use crate::contract::{Evaluator, Result};
 
 use super::decoder::{Decoder, DecoderState, Observer};
+use super::output_head::Answer;
 
 /// Runs the encrypted decoder for one sequence.
 pub struct GenerationServer<'d, E: Evaluator> {
@@ -37,8 +38,8 @@ impl<'d, E: Evaluator> GenerationServer<'d, E> {
         &self.state
     }
 
-    /// Takes one encrypted token; with `wants_output` answers the encrypted hidden state after the final norm. On an
-    /// error the sequence stays as it was.
+    /// Takes one encrypted token; with `wants_output` answers with what the plan says: the encrypted hidden state or logits.
+    /// On an error the sequence stays as it was.
     ///
     /// # Errors
     /// Those of [`Decoder::step`].
@@ -47,12 +48,12 @@ impl<'d, E: Evaluator> GenerationServer<'d, E> {
         token: &E::Ciphertext,
         wants_output: bool,
         observer: &mut Observer<'_, E::Ciphertext>,
-    ) -> Result<Option<E::Ciphertext>> {
+    ) -> Result<Option<Answer<E::Ciphertext>>> {
         self.accept_wave(token, 1, wants_output, observer)
     }
 
-    /// Takes `tokens` consecutive tokens in one ciphertext; with `wants_output` answers the encrypted hidden state of the
-    /// last one after the final norm. On an error the sequence stays as it was.
+    /// Takes `tokens` consecutive tokens in one ciphertext; with `wants_output` answers the encrypted hidden state or
+    /// logits of the last one. On an error the sequence stays as it was.
     ///
     /// # Errors
     /// Those of [`Decoder::step_wave`].
@@ -62,7 +63,7 @@ impl<'d, E: Evaluator> GenerationServer<'d, E> {
         tokens: usize,
         wants_output: bool,
         observer: &mut Observer<'_, E::Ciphertext>,
-    ) -> Result<Option<E::Ciphertext>> {
+    ) -> Result<Option<Answer<E::Ciphertext>>> {
         let mut state = self.state.clone();
         let answer =
             self.decoder.step_wave(&self.evaluator, &mut state, (wave, tokens), wants_output, observer)?;

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use super::plan::{LayerPlan, Plan};
 
-/// Text safe inside HTML.
-fn escape(text: &str) -> String {
+/// `text`, safe inside HTML.
+#[must_use]
+pub fn escape_html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -23,9 +24,9 @@ pub fn html_page(plan: &Plan) -> String {
          <h1>{} on {} under {}</h1><p>{} layers, {} bootstraps, {:.1} s predicted for a token. \
          Green: a value, at its level from where it is written to where it is read last. Blue: an operation, from the \
          level it runs at to the level it leaves at. Red: a bootstrap. Hover for names and seconds.</p>",
-        escape(&plan.target.model),
-        escape(&plan.target.backend),
-        escape(&plan.target.preset),
+        escape_html(&plan.target.model),
+        escape_html(&plan.target.backend),
+        escape_html(&plan.target.preset),
         plan.layers.len(),
         plan.bootstraps(),
         plan.seconds
@@ -129,7 +130,7 @@ fn drawing(layer: &LayerPlan) -> String {
         let _ = write!(
             svg,
             "<line class=\"value\" x1=\"{from}\" x2=\"{to}\" y1=\"{at}\" y2=\"{at}\"><title>{} at level {}</title></line>",
-            escape(line.value),
+            escape_html(line.value),
             line.level
         );
     }
@@ -142,7 +143,7 @@ fn drawing(layer: &LayerPlan) -> String {
             x + 22,
             y(step.level.0),
             y(lowest),
-            escape(&step.operation),
+            escape_html(&step.operation),
             step.level,
             lowest,
             step.seconds
@@ -161,7 +162,7 @@ fn drawing(layer: &LayerPlan) -> String {
                 at + 4,
                 tip + 7,
                 tip.saturating_sub(2),
-                escape(&bootstrap.values.join(" + i ")),
+                escape_html(&bootstrap.values.join(" + i ")),
                 bootstrap.to,
                 bootstrap.seconds
             );
@@ -170,7 +171,7 @@ fn drawing(layer: &LayerPlan) -> String {
             svg,
             "<text transform=\"translate({x} {}) rotate(60)\">{}</text>",
             y(0) + 16,
-            escape(&step.operation)
+            escape_html(&step.operation)
         );
     }
     svg.push_str("</svg>");

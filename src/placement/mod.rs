@@ -30,7 +30,7 @@ pub use bootstrap::{BootstrapCosts, GroupCost, LaneCosts};
 pub use cost_file::{BootstrapRow, CostFile, MeasuredLayer, ModuleRow};
 pub use graph::{LevelGraph, LevelGraphBuilder, Operation, Read, Value, ValueId, Write};
 pub use greedy::greedy;
-pub use html_report::html_page;
+pub use html_report::{escape_html, html_page};
 pub use level_matrix::{LevelMatrix, LevelPath, SteadyState};
 pub use modules::{Part, chain, with_shortcut};
 pub use operation_costs::{OperationCosts, OperationRow, Priced, Primitive, Source};

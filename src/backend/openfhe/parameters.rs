@@ -94,7 +94,7 @@ impl OpenFheParameters {
                 budget_decode: 2,
                 correction_factor: 10,
                 iteration_precision: 15,
-                iterations: 2,
+                iterations: 1,
             }),
         }
     }
