@@ -174,7 +174,7 @@ fn levelled_circuits_agree_on_clear_native_and_openfhe() {
 fn bootstraps_agree_on_clear_native_and_openfhe() {
     let x = values(1);
     // A level that both chains have after a bootstrap; a rotation and a product follow.
-    let request = BootstrapRequest { level: Level(5), slots: SLOTS, iterations: 1 };
+    let request = BootstrapRequest { level: Level(5), slots: SLOTS, iterations: 1, real: false };
     let mut keys = KeyRequest::new();
     keys.bootstrapping(SLOTS).relinearization(Level(5)).rotations(&[3], SLOTS, Level(5));
     let native = NativeClient::with_bootstrapping(BootstrapParameters::test(12, 3), Some(4)).unwrap();

@@ -4,10 +4,11 @@
 //! to a lower level costs the same as one to the highest: the primes of EvalMod stand above those of the application, so
 //! ModRaise always raises to all of them; the result is lowered at the end.
 //!
-//! Slots are complex, and there is no cheaper bootstrap for real ones: a complex slot carries two real values for the price of
-//! one bootstrap. CoeffsToSlots gives their parts as two ciphertexts, and EvalMod reduces both. A bootstrap of real slots
-//! alone could leave out the second reduction, some two fifths of the time; the decoder pairs its values instead (up + i·gate,
-//! numerator + i·denominator), which saves a whole bootstrap. Fewer slots (any power of two that the values repeat with) shorten
+//! Slots are complex: a slot carries two real values for the price of one bootstrap. CoeffsToSlots gives their parts as two
+//! ciphertexts, and EvalMod reduces both. Where all slots are real ([`BootstrapRequest::real`]) the second reduction is left
+//! out: in the coefficients after SlotsToCoeffs the imaginary parts stand apart, so that they are dropped for nothing. The
+//! decoder pairs what it can (up + i·gate, numerator + i·denominator), which saves a whole bootstrap, and leaves out the rest
+//! (residual stream, scores). Fewer slots (any power of two that the values repeat with) shorten
 //! both transforms, not EvalMod.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -158,11 +159,11 @@ impl Bootstrapper {
                 max: highest,
             });
         }
-        let once = self.once(evaluator, prepared, a)?;
+        let once = self.once(evaluator, prepared, a, request.real)?;
         if request.iterations == 1 {
             return evaluator.lower(&once, request.level);
         }
-        let corrected = self.corrected(evaluator, prepared, a, &once)?;
+        let corrected = self.corrected(evaluator, prepared, (a, &once), request.real)?;
         // 2^k·value at the output level; the factor goes with a rescale to the canonical scale.
         let below = highest;
         let chain = evaluator.chain();
@@ -186,10 +187,16 @@ impl Bootstrapper {
         self.mod_raise.raise(&bottom, prepared.circuit.raised_scale(evaluator)?)
     }
 
-    fn once(&self, evaluator: &CkksEvaluator, prepared: &Prepared, a: &Ciphertext) -> Result<Ciphertext> {
+    fn once(
+        &self,
+        evaluator: &CkksEvaluator,
+        prepared: &Prepared,
+        a: &Ciphertext,
+        real: bool,
+    ) -> Result<Ciphertext> {
         let raised = self.raised(evaluator, a, prepared.circuit.slots())?;
         let scale = evaluator.chain().canonical_scale(self.summary().output_level)?;
-        prepared.circuit.from_coefficients(evaluator, prepared.encoded(evaluator)?, &raised, scale)
+        prepared.circuit.from_coefficients(evaluator, prepared.encoded(evaluator)?, &raised, scale, real)
     }
 
     /// 2^k·once + bootstrap(2^k·(a − once)) at the output level.
@@ -197,14 +204,14 @@ impl Bootstrapper {
         &self,
         evaluator: &CkksEvaluator,
         prepared: &Prepared,
-        a: &Ciphertext,
-        once: &Ciphertext,
+        (a, once): (&Ciphertext, &Ciphertext),
+        real: bool,
     ) -> Result<Ciphertext> {
         let magnified = evaluator.mul_integer(once, 1 << SECOND_ITERATION_BITS)?;
         // Lowered after the factor: the rounding of the rescale is not magnified.
         let bottom = self.summary().minimum_input_level;
         let wanted = evaluator.lower(&evaluator.mul_integer(a, 1 << SECOND_ITERATION_BITS)?, bottom)?;
         let error = evaluator.sub(&wanted, &evaluator.lower(&magnified, bottom)?)?;
-        evaluator.add(&magnified, &self.once(evaluator, prepared, &error)?)
+        evaluator.add(&magnified, &self.once(evaluator, prepared, &error, real)?)
     }
 }

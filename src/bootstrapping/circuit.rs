@@ -147,7 +147,8 @@ impl BootstrapCircuit {
         Ok(Scale(self.bottom_scale(evaluator)?.0 * self.message_ratio * self.interval * copies))
     }
 
-    /// The values of a raised ciphertext at [`Self::raised_scale`], back in the slots, at exactly `scale`.
+    /// The values of a raised ciphertext at [`Self::raised_scale`], back in the slots, at exactly `scale`; of `real` ones the
+    /// real parts alone, with one reduction instead of two.
     ///
     /// # Errors
     /// [`crate::Error::LevelExhausted`], [`crate::Error::RotationKey`], [`crate::Error::EvaluationKey`].
@@ -157,6 +158,7 @@ impl BootstrapCircuit {
         encoded: &EncodedTransforms<E::Plaintext>,
         raised: &E::Ciphertext,
         scale: Scale,
+        real: bool,
     ) -> Result<E::Ciphertext> {
         let mut x = Cow::Borrowed(raised);
         for step in self.copies(evaluator.slots()) {
@@ -167,14 +169,18 @@ impl BootstrapCircuit {
         let y = encoded.coeffs_to_slots.apply_unrescaled(evaluator, &x)?;
         drop(x);
         let conjugate = evaluator.conjugate(&y)?;
-        let real = evaluator.rescale(&evaluator.add(&y, &conjugate)?)?;
+        let real_parts = evaluator.rescale(&evaluator.add(&y, &conjugate)?)?;
+        if real {
+            drop((y, conjugate));
+            return self.eval_mod.apply(evaluator, &real_parts, None, scale);
+        }
         let i_times =
             |sign: f64, x| LinearTerm { constant: Complex64::new(0.0, sign), ..LinearTerm::integer(1, x) };
         let difference = [i_times(1.0, &conjugate), i_times(-1.0, &y)];
-        let imaginary =
+        let imaginary_parts =
             evaluator.rescale(&evaluator.linear_combination(&difference, Complex64::ZERO, y.level())?)?;
         drop((y, conjugate));
-        self.eval_mod.apply(evaluator, &real, Some(&imaginary), scale)
+        self.eval_mod.apply(evaluator, &real_parts, Some(&imaginary_parts), scale)
     }
 
     /// Rotations that add up the copies of sparse slots: n, 2n, … S/2.
@@ -262,13 +268,20 @@ mod tests {
             let raised = raise(&client, &circuit, &bottom, &parameters, top);
             let output = Level(parameters.output_level());
             let scale = counting.chain().canonical_scale(output).unwrap();
-            let result = circuit.from_coefficients(&counting, &encoded, &raised, scale).unwrap();
-            assert_eq!(result.level(), output);
-            assert!(result.scale().agrees_with(scale));
-            for (s, (value, wanted)) in client.decrypt(&result).unwrap().iter().zip(&values).enumerate() {
-                let error = (value - wanted).norm();
-                assert!(error < 2f64.powi(-20), "{slots} slots, slot {s}: error 2^{:.1}", error.log2());
+            let mut products = Vec::new();
+            for real in [false, true] {
+                counting.take_counts();
+                let result = circuit.from_coefficients(&counting, &encoded, &raised, scale, real).unwrap();
+                products.push(counting.take_counts().total().relinearizations);
+                assert_eq!(result.level(), output);
+                assert!(result.scale().agrees_with(scale));
+                for (s, (value, wanted)) in client.decrypt(&result).unwrap().iter().zip(&values).enumerate() {
+                    let wanted = if real { Complex64::new(wanted.re, 0.0) } else { *wanted };
+                    let error = (value - wanted).norm();
+                    assert!(error < 2f64.powi(-20), "{slots} slots, slot {s}: error 2^{:.1}", error.log2());
+                }
             }
+            assert_eq!(products[0], 2 * products[1], "half for real slots");
             let request = circuit.key_request(total, top);
             assert_eq!(request, counting.inner().recorded(), "{slots} slots");
         }

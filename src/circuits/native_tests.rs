@@ -385,7 +385,8 @@ impl Function for Softmax {
         let o = evaluator.mul_values(&numerator, &scaled(softmax.first_gain())).unwrap();
         let (f, o) = softmax.before_refresh(evaluator, denominators, o, &self.places()).unwrap();
         let z = join_complex(evaluator, &f, &o).unwrap();
-        let request = BootstrapRequest { level: self.refresh, slots: evaluator.slots(), iterations: 1 };
+        let request =
+            BootstrapRequest { level: self.refresh, slots: evaluator.slots(), iterations: 1, real: false };
         let refreshed = evaluator.bootstrap(&z, request).unwrap();
         let (f, o) = split_complex(evaluator, &refreshed).unwrap();
         let o = softmax.after_refresh(evaluator, f, o, &self.places()).unwrap();

@@ -238,7 +238,7 @@ mod tests {
             let z = join_complex(&evaluator, &f, &o).unwrap();
             let entering = client.decrypt(&z).unwrap();
             assert!(entering.iter().all(|z| z.re.abs() <= 1.0 && z.im.abs() <= 1.0), "{entering:?}");
-            let request = BootstrapRequest { level: Level(13), slots: 16, iterations: 1 };
+            let request = BootstrapRequest { level: Level(13), slots: 16, iterations: 1, real: false };
             let (f, o) = split_complex(&evaluator, &evaluator.bootstrap(&z, request).unwrap()).unwrap();
             let o = softmax.after_refresh(&evaluator, f, o, &places).unwrap();
             let gain = softmax.gain() / first;

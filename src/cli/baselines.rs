@@ -111,7 +111,8 @@ impl Baselines {
         let file = self.costs.read_measured()?;
         let operations = file.operation_costs()?;
         let shared = file.bootstrap_costs()?;
-        let alone = BootstrapCosts { pairing_seconds: None, ..shared.clone() };
+        // The papers have no bootstrap of real slots; ours has.
+        let alone = BootstrapCosts { pairing_seconds: None, real_share: 1.0, ..shared.clone() };
         let shape = ModelShape::named(&self.shape)?;
         let cached = |packings, functions: &Functions| {
             cached_layer(&shape, packings, functions, self.slots, self.context, self.kept_encoded)

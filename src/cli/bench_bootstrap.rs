@@ -22,7 +22,9 @@ use super::report::Report;
 /// Limbs of the rotation a bootstrap is compared with.
 const REFERENCE_LIMBS: usize = 24;
 /// Kinds of input, as the JSON report names them.
-const INPUTS: [&str; 6] = ["uniform", "constant", "halves", "one_hot", "interleaved", "replicated"];
+const INPUTS: [&str; 7] = ["uniform", "constant", "halves", "one_hot", "interleaved", "replicated", REAL];
+/// Real slots, bootstrapped as such.
+const REAL: &str = "real";
 
 /// Time, precision, overflow, memory and security of a bootstrap.
 #[derive(Args)]
@@ -62,6 +64,7 @@ struct Row {
     slots: usize,
     threads: usize,
     iterations: usize,
+    real: bool,
     median_s: f64,
     min_s: f64,
     reference_rotate_ms: f64,
@@ -264,7 +267,7 @@ impl BenchBootstrap {
         let wanted = self.values(input, setup.slots, setup.client.slots());
         let ciphertext = setup.client.encrypt(&wanted, setup.summary.minimum_input_level)?;
         let level = Level(setup.summary.output_level.0 - (iterations - 1));
-        let request = BootstrapRequest { level, slots: setup.slots, iterations };
+        let request = BootstrapRequest { level, slots: setup.slots, iterations, real: input == REAL };
         let mut seconds = Vec::new();
         let mut errors = Vec::new();
         for _ in 0..self.repeat.max(1) {
@@ -282,6 +285,7 @@ impl BenchBootstrap {
             slots: setup.slots,
             threads,
             iterations,
+            real: input == REAL,
             median_s,
             min_s,
             reference_rotate_ms: reference_ms,
@@ -298,8 +302,12 @@ impl BenchBootstrap {
     fn chain_of_bootstraps(&self, setup: &Setup) -> anyhow::Result<Vec<ChainRow>> {
         let wanted = self.values("uniform", setup.slots, setup.client.slots());
         let mut ciphertext = setup.client.encrypt(&wanted, setup.summary.minimum_input_level)?;
-        let request =
-            BootstrapRequest { level: setup.summary.output_level, slots: setup.slots, iterations: 1 };
+        let request = BootstrapRequest {
+            level: setup.summary.output_level,
+            slots: setup.slots,
+            iterations: 1,
+            real: false,
+        };
         let mut rows = Vec::new();
         for bootstraps in 1..=self.chain {
             ciphertext = setup.evaluator.bootstrap(&ciphertext, request)?;
@@ -361,6 +369,7 @@ impl BenchBootstrap {
             "one_hot" => (0..slots)
                 .map(|s| if s == slots / 3 { Complex64::new(1.0, 0.0) } else { Complex64::ZERO })
                 .collect(),
+            REAL => (0..slots).map(|_| Complex64::new(uniform().re, 0.0)).collect(),
             "interleaved" => {
                 (0..slots).map(|s| if s % 32 == 0 { uniform() } else { Complex64::ZERO }).collect()
             }

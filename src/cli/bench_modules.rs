@@ -326,10 +326,16 @@ impl Bench {
         let x = self.zero(low)?;
         for (done, level) in all.iter().enumerate() {
             progress.show("bootstraps, level", done, all.len());
-            let request =
-                BootstrapRequest { level: Level(*level), slots: self.client.slots(), iterations: 1 };
+            let request = BootstrapRequest {
+                level: Level(*level),
+                slots: self.client.slots(),
+                iterations: 1,
+                real: false,
+            };
             let seconds = self.timed(|| self.evaluator.bootstrap(&x, request))?;
-            rows.push(BootstrapRow { level: Level(*level), seconds, source: Source::Measured });
+            let real = BootstrapRequest { real: true, ..request };
+            let real_seconds = Some(self.timed(|| self.evaluator.bootstrap(&x, real))?);
+            rows.push(BootstrapRow { level: Level(*level), seconds, real_seconds, source: Source::Measured });
         }
         progress.clear();
         for level in 0..=high {

@@ -314,7 +314,7 @@ impl PlanVerb {
             self.kept_encoded,
         )?;
         let graph = layer.graph(&Prices { operations, file: None }, top)?;
-        let alone = BootstrapCosts { pairing_seconds: None, ..bootstraps.clone() };
+        let alone = BootstrapCosts { pairing_seconds: None, real_share: 1.0, ..bootstraps.clone() };
         let layers = vec![&graph; shape.num_hidden_layers];
         let solutions = place(&layers, &alone, top, Search::Exact)?;
         Ok(Comparison::new(&solutions, &place_greedily(&layers, &alone, top)?))

@@ -19,6 +19,8 @@ pub struct BootstrapRequest {
     pub slots: usize,
     /// 1, or 2 for the precise mode that bootstraps the rounding error again.
     pub iterations: usize,
+    /// Whether all slots are real, noise aside: a backend may then drop the imaginary parts, and do with less work.
+    pub real: bool,
 }
 
 /// A term c·x of a linear combination, the same c in every slot.

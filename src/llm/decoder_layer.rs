@@ -48,7 +48,8 @@ impl<E: Evaluator> LayerRun<'_, E> {
         match self.layer.functions.schedule.refresh(module) {
             Some(refresh) => {
                 let level = Level(refresh.level.0 + above);
-                self.refresh(x, Refresh { level, ..refresh }, module.stage(), tell)
+                let refresh = Refresh { level, ..refresh };
+                self.refresh(x, refresh, module.seam_is_real(), module.stage(), tell)
             }
             None => Ok(x.clone()),
         }
@@ -63,6 +64,7 @@ impl<E: Evaluator> LayerRun<'_, E> {
         &self,
         x: &E::Ciphertext,
         refresh: Refresh,
+        real: bool,
         stage: &'static str,
         tell: &mut Tell<'_, E::Ciphertext>,
     ) -> Result<E::Ciphertext> {
@@ -71,6 +73,7 @@ impl<E: Evaluator> LayerRun<'_, E> {
             level: refresh.level,
             slots: self.evaluator.slots(),
             iterations: refresh.iterations,
+            real,
         };
         let refreshed = self.evaluator.bootstrap(x, request).map_err(|error| match error {
             Error::OutOfInterval { magnitude, bound, .. } => {
@@ -346,7 +349,7 @@ impl<E: Evaluator> LayerRun<'_, E> {
         let update = self.lower(Module::MlpResidual, 0, &down)?;
         let residual = self.add_residual(&middle, (residual, &functions.residual), &update)?;
         match functions.schedule.residual {
-            Some(refresh) => self.refresh(&residual, refresh, "residual", tell),
+            Some(refresh) => self.refresh(&residual, refresh, true, "residual", tell),
             None => Ok(residual),
         }
     }

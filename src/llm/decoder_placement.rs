@@ -76,6 +76,7 @@ impl PlacementScheme<'_> {
             minimum_input_level: self.bootstrap.minimum_input_level,
             pairing_seconds: None,
             lanes: None,
+            real_share: known.real_share,
         })
     }
 }

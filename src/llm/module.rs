@@ -165,6 +165,12 @@ impl Module {
         }
     }
 
+    /// Whether that value is real in every slot, so that a bootstrap need not carry imaginary parts.
+    #[must_use]
+    pub fn seam_is_real(self) -> bool {
+        !matches!(self, Self::DivideLast | Self::Activation)
+    }
+
     /// What its bootstrap is called in reports of progress.
     #[must_use]
     pub fn stage(self) -> &'static str {
@@ -200,6 +206,11 @@ mod tests {
         for module in Module::ALL {
             if let Some(seam) = module.seam() {
                 assert!(module.edges().0.contains(&seam), "{} does not read {seam}", module.name());
+                // Two real values fit one ciphertext; what is written by the layer before is its residual stream.
+                let written = Module::ALL.iter().flat_map(|module| module.edges().1);
+                let lanes =
+                    written.into_iter().find(|(name, _)| *name == seam).map_or(2, |(_, lanes)| *lanes);
+                assert_eq!(module.seam_is_real(), lanes == 2, "{}", module.name());
             }
             assert_eq!(Module::from_name(module.name()), Some(module));
         }

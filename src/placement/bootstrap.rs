@@ -23,6 +23,8 @@ pub struct BootstrapCosts {
     pub pairing_seconds: Option<f64>,
     /// Packing of more than two; `None` when that is not done.
     pub lanes: Option<LaneCosts>,
+    /// Share of these seconds that a bootstrap of real slots alone takes; 1 when it saves nothing.
+    pub real_share: f64,
 }
 
 /// What bootstrapping a group of values together amounts to.
@@ -43,6 +45,7 @@ impl BootstrapCosts {
             minimum_input_level: Level(0),
             pairing_seconds: None,
             lanes: None,
+            real_share: 1.0,
         }
     }
 
@@ -70,7 +73,7 @@ impl BootstrapCosts {
     /// [`Error::Plan`] naming the level.
     pub fn check(&self) -> Result<()> {
         self.output_level()?;
-        let extra = [self.pairing_seconds, self.lanes.map(|lanes| lanes.seconds)];
+        let extra = [self.pairing_seconds, self.lanes.map(|lanes| lanes.seconds), Some(self.real_share)];
         let all = self.seconds.iter().copied().chain(extra).flatten();
         match all.into_iter().find(|seconds| !(seconds.is_finite() && *seconds >= 0.0)) {
             Some(seconds) => Err(Error::Plan {
@@ -93,7 +96,7 @@ impl BootstrapCosts {
 
     /// Cheapest way to bring all of `values` to `level` in one go; `None` when there is no way.
     ///
-    /// A value alone takes one bootstrap a ciphertext. Real values may share: two ciphertexts as a + i·b, or as many
+    /// A value alone takes one bootstrap a ciphertext, a cheaper one when it is real. Real values may share: two ciphertexts as a + i·b, or as many
     /// as their layout has lanes.
     #[must_use]
     pub fn group(&self, values: &[&Value], level: Level) -> Option<GroupCost> {
@@ -107,7 +110,9 @@ impl BootstrapCosts {
             seconds: bootstraps as f64 * each + extra,
             bootstraps,
         };
-        let alone = at(level.0).filter(|_| values.len() == 1).map(|each| cost(ciphertexts, each, 0.0));
+        let share = if lanes >= 2 { self.real_share } else { 1.0 };
+        let alone =
+            at(level.0).filter(|_| values.len() == 1).map(|each| cost(ciphertexts, share * each, 0.0));
         let paired = self.pairing_seconds.filter(|_| lanes >= 2 && ciphertexts >= 2).and_then(|extra| {
             at(level.0).map(|each| cost(ciphertexts.div_ceil(2), each, (ciphertexts / 2) as f64 * extra))
         });
@@ -139,6 +144,17 @@ mod tests {
             "ciphertexts of one value pair too"
         );
         assert_eq!(costs.group(&[&real], Level(4)), None);
+    }
+
+    #[test]
+    fn a_real_value_alone_takes_its_share() {
+        let costs = BootstrapCosts { real_share: 0.6, ..BootstrapCosts::constant(10.0, Level(5)) };
+        let seconds = |value: &Value| costs.group(&[value], Level(3)).map(|cost| cost.seconds);
+        assert_eq!((seconds(&value(1, 2)), seconds(&value(2, 1))), (Some(6.0), Some(20.0)));
+        let paired = costs.clone().with_pairing(0.5);
+        let two = [&value(1, 2), &value(1, 2)];
+        assert_eq!(paired.group(&two, Level(3)), Some(GroupCost { seconds: 10.5, bootstraps: 1 }));
+        assert!(BootstrapCosts { real_share: f64::NAN, ..costs }.check().is_err());
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub struct BootstrapRow {
     pub level: Level,
     /// Seconds.
     pub seconds: f64,
+    /// Seconds when all slots are real; not known in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub real_seconds: Option<f64>,
     /// Where they come from.
     pub source: Source,
 }
@@ -102,6 +105,8 @@ struct BenchBootstrapRow {
     threads: usize,
     #[serde(default = "one")]
     iterations: usize,
+    #[serde(default)]
+    real: bool,
     median_s: f64,
     levels_after: usize,
 }
@@ -186,7 +191,7 @@ impl CostFile {
         let best = boots
             .rows
             .iter()
-            .filter(|row| row.iterations == 1)
+            .filter(|row| row.iterations == 1 && !row.real)
             .max_by(|a, b| {
                 (a.slots, a.threads, a.levels_after)
                     .cmp(&(b.slots, b.threads, b.levels_after))
@@ -198,10 +203,16 @@ impl CostFile {
                 remedy: "measure it with `cachemir bench bootstrap --json FILE`".to_owned(),
             })?;
         check_top(best.levels_after)?;
+        let alike = |row: &&BenchBootstrapRow| {
+            let run = |row: &BenchBootstrapRow| (row.slots, row.threads, row.iterations, row.levels_after);
+            row.real && run(row) == run(best)
+        };
+        let real_seconds = boots.rows.iter().find(alike).map(|row| row.median_s);
         let bootstraps = (0..=best.levels_after)
             .map(|level| BootstrapRow {
                 level: Level(level),
                 seconds: best.median_s,
+                real_seconds,
                 source: if level == best.levels_after { Source::Measured } else { Source::Substituted },
             })
             .collect();
@@ -229,12 +240,14 @@ impl CostFile {
         OperationCosts::new(&self.operations)
     }
 
-    /// The bootstrap costs: two real values may share one for a conjugation more.
+    /// The bootstrap costs: two real values may share one for a conjugation more, and one alone takes the share that was
+    /// measured at the highest level.
     ///
     /// # Errors
     /// [`Error::Format`] for a level beyond what any preset has; as [`BootstrapCosts::check`].
     pub fn bootstrap_costs(&self) -> Result<BootstrapCosts> {
-        let top = self.bootstraps.iter().map(|row| row.level.0).max().unwrap_or(0);
+        let highest = self.bootstraps.iter().max_by_key(|row| row.level);
+        let top = highest.map_or(0, |row| row.level.0);
         check_top(top)?;
         let mut seconds = vec![None; top + 1];
         for row in &self.bootstraps {
@@ -248,6 +261,10 @@ impl CostFile {
             minimum_input_level: self.minimum_input_level,
             pairing_seconds: Some(split.seconds),
             lanes: None,
+            real_share: highest
+                .and_then(|row| Some(row.real_seconds? / row.seconds))
+                .filter(|share| share.is_finite() && *share > 0.0)
+                .map_or(1.0, |share| share.min(1.0)),
         };
         costs.check()?;
         Ok(costs)
@@ -276,6 +293,7 @@ mod tests {
         {"op": "rescale", "level": 13, "threads": 2, "median_ms": 6.0}]}"#;
     const BOOTSTRAP: &str = r#"{"backend": "native", "preset": "n16", "levels_between_bootstraps": 11, "rows": [
         {"input": "uniform", "slots": 32768, "threads": 2, "iterations": 1, "median_s": 20.0, "levels_after": 13},
+        {"input": "real", "slots": 32768, "threads": 2, "iterations": 1, "real": true, "median_s": 12.0, "levels_after": 13},
         {"input": "uniform", "slots": 32768, "threads": 2, "iterations": 2, "median_s": 40.0, "levels_after": 10},
         {"input": "uniform", "slots": 1024, "threads": 2, "iterations": 1, "median_s": 9.0, "levels_after": 13}]}"#;
 
@@ -288,7 +306,7 @@ mod tests {
         assert_eq!(costs.output_level().unwrap(), Level(13));
         assert_eq!(costs.minimum_input_level, Level(2), "13 after a bootstrap, 11 of them between two");
         assert_eq!(costs.seconds[5], Some(20.0));
-        assert_eq!(costs.pairing_seconds, Some(0.04));
+        assert_eq!((costs.pairing_seconds, costs.real_share), (Some(0.04), 0.6));
         let again = CostFile::parse(&serde_json::to_string(&file).unwrap()).unwrap();
         assert_eq!(again, file);
     }
@@ -305,7 +323,12 @@ mod tests {
         assert!(CostFile::parse("{}").is_err());
         assert!(CostFile::from_bench("[1]", BOOTSTRAP).is_err());
         let mut file = CostFile::from_bench(OPS, BOOTSTRAP).unwrap();
-        file.bootstraps.push(BootstrapRow { level: Level(1 << 40), seconds: 1.0, source: Source::Measured });
+        file.bootstraps.push(BootstrapRow {
+            level: Level(1 << 40),
+            seconds: 1.0,
+            real_seconds: None,
+            source: Source::Measured,
+        });
         assert!(file.bootstrap_costs().unwrap_err().to_string().contains("1099511627776"));
         let endless = BOOTSTRAP.replacen("\"levels_after\": 13", "\"levels_after\": 1099511627776", 1);
         assert!(CostFile::from_bench(OPS, &endless).unwrap_err().to_string().contains("1099511627776"));

@@ -96,8 +96,10 @@ fn random_case(seed: u64, kind: Kind) -> Case {
         minimum_input_level: Level(usize::from(rng.random_bool(0.3))),
         pairing_seconds: None,
         lanes: None,
+        real_share: 1.0,
     };
     if kind.groups {
+        costs.real_share = rng.random_range(0.5..=1.0);
         costs.pairing_seconds = rng.random_bool(0.7).then_some(0.2);
         costs.lanes =
             rng.random_bool(0.4).then_some(LaneCosts { seconds: 0.1, depth: rng.random_range(0..=1) });

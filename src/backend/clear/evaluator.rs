@@ -82,6 +82,9 @@ pub(super) fn check_values(
     Ok(())
 }
 
+/// Imaginary parts that pass for noise where slots are said to be real, as a share of the bound of a bootstrap.
+const LARGEST_IMAGINARY_NOISE: f64 = 1.0 / 64.0;
+
 /// Evaluator of the simulator.
 pub struct ClearEvaluator {
     parameters: Arc<ClearParameters>,
@@ -455,12 +458,23 @@ impl Evaluator for ClearEvaluator {
                 bound: summary.bound,
             });
         }
+        let imaginary = a.values.iter().map(|z| z.im.abs()).fold(0.0, f64::max);
+        if request.real && imaginary > LARGEST_IMAGINARY_NOISE * summary.bound {
+            return Err(Error::OutOfInterval {
+                site: "imaginary parts of a bootstrap of real slots".to_owned(),
+                magnitude: imaginary,
+                bound: LARGEST_IMAGINARY_NOISE * summary.bound,
+            });
+        }
         self.record(|used| {
             used.bootstrapping(request.slots);
         });
         let mut values = a.values.to_vec();
         if let Some(noise) = &self.noise {
             noise.bootstrap(&mut values, request.iterations);
+        }
+        if request.real {
+            values.iter_mut().for_each(|value| value.im = 0.0);
         }
         Ok(ClearCiphertext::new(values, request.level, self.parameters.chain.canonical_scale(request.level)?))
     }

@@ -13,9 +13,9 @@ fn parameters(slots: usize) -> ClearParameters {
 
 fn requests(slots: usize) -> Vec<BootstrapRequest> {
     vec![
-        BootstrapRequest { level: Level(3), slots, iterations: 1 },
-        BootstrapRequest { level: Level(2), slots: slots / 8, iterations: 1 },
-        BootstrapRequest { level: Level(0), slots: 1, iterations: 2 },
+        BootstrapRequest { level: Level(3), slots, iterations: 1, real: false },
+        BootstrapRequest { level: Level(2), slots: slots / 8, iterations: 1, real: false },
+        BootstrapRequest { level: Level(0), slots: 1, iterations: 2, real: false },
     ]
 }
 
@@ -166,10 +166,14 @@ mod simulator {
     fn bootstrapping_out_of_range_is_reported_with_both_numbers() {
         let client = ClearClient::new(parameters(64).with_bootstrapping(BOOTSTRAPPING));
         let large = client.encrypt(&[Complex64::new(0.0, -1.5)], Level(1)).unwrap();
-        let request = BootstrapRequest { level: Level(3), slots: 64, iterations: 1 };
+        let request = BootstrapRequest { level: Level(3), slots: 64, iterations: 1, real: false };
         let error = client.dry_run().bootstrap(&large, request).unwrap_err();
         assert!(matches!(error, Error::OutOfInterval { .. }), "{error}");
         assert!(error.to_string().contains("1.5") && error.to_string().contains("bound 1.0"), "{error}");
+        let complex = client.encrypt(&[Complex64::new(0.0, -0.5)], Level(1)).unwrap();
+        let request = BootstrapRequest { real: true, ..request };
+        let error = client.dry_run().bootstrap(&complex, request).unwrap_err().to_string();
+        assert!(error.contains("imaginary") && error.contains("0.5"), "{error}");
     }
 
     #[test]

@@ -29,8 +29,12 @@ pub(crate) fn bootstrapping_keeps_values_and_reaches_the_level<B: Backend>() {
     let evaluator: EvaluatorOf<B> = client.evaluator(&keys_for(&under_test.requests)).unwrap();
     let summary = evaluator.bootstrapping().unwrap();
     let mut random = ChaCha8Rng::seed_from_u64(7);
-    for request in under_test.requests {
-        let values = periodic(&mut random, evaluator.slots(), request.slots);
+    let requests = under_test.requests.iter();
+    for request in requests.flat_map(|request| [*request, BootstrapRequest { real: true, ..*request }]) {
+        let mut values = periodic(&mut random, evaluator.slots(), request.slots);
+        if request.real {
+            values.iter_mut().for_each(|value| value.im = 0.0);
+        }
         for level in [summary.minimum_input_level, Level(summary.minimum_input_level.0 + 1)] {
             let input = client.encrypt(&values, level).unwrap();
             let before = evaluator.ciphertext_to_bytes(&input).unwrap();

@@ -35,26 +35,33 @@ fn full_sparse_and_two_iteration_bootstraps_keep_their_precision() {
     assert_eq!(client.predicted_key_bytes(&request).unwrap(), evaluator.key_bytes());
     let (bottom, top) = (Level(parameters.minimum_input_level()), Level(parameters.output_level()));
     // The fit for magnitudes up to 2 has an error of about 2^-21; means of 20 bits are what the preset promises.
-    for (slots, level, iterations, worst, mean) in [
-        (total, top, 1, 19.0, 20.0),
-        (total, Level(top.0 - 2), 1, 19.0, 20.0),
-        (32, top, 1, 19.0, 20.0),
-        (total, Level(top.0 - 1), 2, 25.0, 28.0),
+    for (slots, level, iterations, real, worst, mean) in [
+        (total, top, 1, false, 19.0, 20.0),
+        (total, Level(top.0 - 2), 1, false, 19.0, 20.0),
+        (32, top, 1, false, 19.0, 20.0),
+        (total, Level(top.0 - 1), 2, false, 25.0, 28.0),
+        (total, top, 1, true, 19.0, 20.0),
+        (32, top, 1, true, 19.0, 20.0),
+        (total, Level(top.0 - 1), 2, true, 25.0, 28.0),
     ] {
-        let wanted = values(slots, total);
+        let mut wanted = values(slots, total);
+        if real {
+            wanted.iter_mut().for_each(|value| value.im = 0.0);
+        }
         let input = client.encrypt(&wanted, bottom).unwrap();
-        let result = evaluator.bootstrap(&input, BootstrapRequest { level, slots, iterations }).unwrap();
+        let result =
+            evaluator.bootstrap(&input, BootstrapRequest { level, slots, iterations, real }).unwrap();
         assert_eq!(result.level(), level);
         assert!(result.scale().agrees_with(evaluator.chain().canonical_scale(level).unwrap()));
         let (low, average) = precision(&client.decrypt(&result).unwrap(), &wanted);
         assert!(
             low >= worst && average >= mean,
-            "{slots} slots, {iterations} iterations: worst {low:.1}, mean {average:.1} bits"
+            "{slots} slots, {iterations} iterations, real {real}: worst {low:.1}, mean {average:.1} bits"
         );
     }
     // Again from a value just bootstrapped, lowered on the way.
     let wanted = values(total, total);
-    let request = BootstrapRequest { level: top, slots: total, iterations: 1 };
+    let request = BootstrapRequest { level: top, slots: total, iterations: 1, real: false };
     let once = evaluator.bootstrap(&client.encrypt(&wanted, top).unwrap(), request).unwrap();
     let twice = evaluator.bootstrap(&once, request).unwrap();
     let (low, _) = precision(&client.decrypt(&twice).unwrap(), &wanted);
@@ -71,7 +78,7 @@ fn values_beyond_the_bound_are_reported_as_such_after_decryption() {
     request.bootstrapping(total);
     let evaluator = client.evaluator(&request).unwrap();
     let summary = evaluator.bootstrapping().unwrap();
-    let request = BootstrapRequest { level: summary.output_level, slots: total, iterations: 1 };
+    let request = BootstrapRequest { level: summary.output_level, slots: total, iterations: 1, real: false };
     let ratio = f64::from(parameters.log2_message_ratio).exp2();
     let refresh = |large: f64| {
         let mut input = values(total, total);
@@ -109,7 +116,7 @@ fn bootstraps_that_cannot_be_done_name_the_remedy() {
     let evaluator = client.evaluator(&request).unwrap();
     let top = Level(parameters.output_level());
     let input = client.encrypt(&[Complex64::ONE], Level(1)).unwrap();
-    let ask = |level, slots, iterations| BootstrapRequest { level, slots, iterations };
+    let ask = |level, slots, iterations| BootstrapRequest { level, slots, iterations, real: false };
     assert!(matches!(evaluator.bootstrap(&input, ask(top, 16, 1)), Err(Error::LevelTooLow { .. })));
     let input = client.encrypt(&[Complex64::ONE], Level(2)).unwrap();
     assert!(matches!(

@@ -23,9 +23,9 @@ impl Backend for OpenFhe {
         let client = OpenFheClient::new(OpenFheParameters::test_bootstrapping()).unwrap();
         let slots = client.slots();
         let requests = vec![
-            BootstrapRequest { level: Level(6), slots, iterations: 1 },
-            BootstrapRequest { level: Level(3), slots: 64, iterations: 1 },
-            BootstrapRequest { level: Level(5), slots: 128, iterations: 2 },
+            BootstrapRequest { level: Level(6), slots, iterations: 1, real: false },
+            BootstrapRequest { level: Level(3), slots: 64, iterations: 1, real: false },
+            BootstrapRequest { level: Level(5), slots: 128, iterations: 2, real: false },
         ];
         Some(BootstrapUnderTest { client, requests, precision_bits: 9.0 })
     }
@@ -192,7 +192,10 @@ fn parameters_of_two_iterations_give_the_precise_mode_to_every_request() {
     for values in [uniform, vec![Complex64::new(-1.0, 0.0); slots]] {
         let input = client.encrypt(&values, summary.minimum_input_level).unwrap();
         let output = evaluator
-            .bootstrap(&input, BootstrapRequest { level: summary.output_level, slots, iterations: 1 })
+            .bootstrap(
+                &input,
+                BootstrapRequest { level: summary.output_level, slots, iterations: 1, real: false },
+            )
             .unwrap();
         let found = client.decrypt(&output).unwrap();
         let worst = found.iter().zip(&values).map(|(x, y)| (x - y).norm()).fold(0.0, f64::max);
