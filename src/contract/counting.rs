@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::{
-    BootstrapRequest, BootstrapSummary, CiphertextInfo, Complex64, Evaluator, Level, LevelChain,
+    BootstrapRequest, BootstrapSummary, CiphertextInfo, Complex64, Evaluator, Level, LevelChain, LinearTerm,
     LinearTransform, Result, Scale, normalize_step,
 };
 
@@ -133,6 +133,14 @@ impl<E: Evaluator> CountingEvaluator<E> {
             entry.rotations += steps.len();
         }
         counts.rotation_steps.extend(steps);
+    }
+
+    /// Counts what a linear combination of `terms` terms consists of.
+    fn note_combination(&self, level: Level, terms: usize, addend: Complex64) {
+        self.note(level, |counts| {
+            counts.constant_products += terms;
+            counts.additions += terms.saturating_sub(1) + usize::from(addend != Complex64::ZERO);
+        });
     }
 
     /// Counts transforms of one input at `level` that share their baby steps.
@@ -299,6 +307,33 @@ impl<E: Evaluator> Evaluator for CountingEvaluator<E> {
     ) -> Result<Vec<Self::Ciphertext>> {
         let result = self.inner.linear_transforms(a, transforms, scale)?;
         self.note_transforms(a.level(), transforms);
+        Ok(result)
+    }
+
+    fn linear_combination(
+        &self,
+        terms: &[LinearTerm<'_, Self::Ciphertext>],
+        addend: Complex64,
+        level: Level,
+    ) -> Result<Self::Ciphertext> {
+        let result = self.inner.linear_combination(terms, addend, level)?;
+        self.note_combination(level, terms.len(), addend);
+        Ok(result)
+    }
+
+    fn relinearize_and_rescale(
+        &self,
+        product: &Self::Tensor,
+        terms: &[LinearTerm<'_, Self::Ciphertext>],
+        addend: Complex64,
+    ) -> Result<Self::Ciphertext> {
+        let result = self.inner.relinearize_and_rescale(product, terms, addend)?;
+        self.note_combination(product.level(), terms.len(), addend);
+        self.note(product.level(), |counts| {
+            counts.relinearizations += 1;
+            counts.additions += usize::from(!terms.is_empty());
+            counts.rescales += 1;
+        });
         Ok(result)
     }
 

@@ -64,6 +64,35 @@ fn every_operation_is_counted_once_at_the_level_of_its_input() {
 }
 
 #[test]
+fn what_a_backend_does_at_once_counts_as_its_steps() {
+    let (client, e) = counter();
+    let a = client.encrypt(&values(1), Level(3)).unwrap();
+    let tensor = e.tensor(&a, &a).unwrap();
+    let term = || LinearTerm::at_scale(Complex64::I, &a, tensor.scale());
+    for addend in [Complex64::ZERO, Complex64::ONE] {
+        for terms in [vec![], vec![term()], vec![term(), term(), term()]] {
+            e.take_counts();
+            let mut sum = e.relinearize(&tensor).unwrap();
+            if let [first, rest @ ..] = terms.as_slice() {
+                let mut terms = e.mul_constant(&a, first.constant, first.scale).unwrap();
+                for term in rest {
+                    terms = e.add(&terms, &e.mul_constant(&a, term.constant, term.scale).unwrap()).unwrap();
+                }
+                sum = e.add(&sum, &terms).unwrap();
+            }
+            if addend != Complex64::ZERO {
+                sum = e.add_constant(&sum, addend).unwrap();
+            }
+            let stepwise = e.rescale(&sum).unwrap();
+            let steps = e.take_counts();
+            let at_once = e.relinearize_and_rescale(&tensor, &terms, addend).unwrap();
+            assert_eq!(e.take_counts(), steps, "{} terms, {addend} added", terms.len());
+            assert_eq!(at_once, stepwise);
+        }
+    }
+}
+
+#[test]
 fn operations_that_fail_are_not_counted() {
     let (client, e) = counter();
     let high = client.encrypt(&values(1), Level(3)).unwrap();
