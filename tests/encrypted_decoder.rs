@@ -180,7 +180,7 @@ fn the_tokens_of_the_tiny_model_are_those_of_the_exact_one() {
     assert!(worst <= 0.05, "worst logit error {worst}");
 }
 
-/// Measured 0.12, 0.0076 and 0.0049; a native bootstrap is good for 22 to 23 bits in the mean and 19 in its worst slot.
+/// Measured 0.17, 0.017 and 0.0049; a native bootstrap is good for 22 to 23 bits in the mean and 19 in its worst slot.
 #[test]
 fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_approximations() {
     let worst = |bits: i32| {
@@ -196,8 +196,8 @@ fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_approx
         let roomy = BootstrapSummary { bound: 1.001, ..summary() };
         logit_error(parameters().with_bootstrapping(roomy).with_noise(noise), 3, false)
     };
-    let errors = [17, 21, 25].map(worst);
-    println!("worst logit error under noise of 2^-17, 2^-21, 2^-25: {errors:?}");
+    let errors = [15, 18, 25].map(worst);
+    println!("worst logit error under noise of 2^-15, 2^-18, 2^-25: {errors:?}");
     assert!(errors[0] <= 0.25 && errors[1] <= errors[0] / 8.0 && errors[2] <= 0.01, "{errors:?}");
 }
 
