@@ -150,6 +150,25 @@ fn chains_that_disagree_in_length_are_refused() {
 }
 
 /// Runs the program; it must fail with a short message on stderr that contains every given word.
+/// Less memory than a run needs, by a limit of the process, is refused before keys are made.
+#[cfg(target_os = "linux")]
+#[test]
+fn too_little_memory_is_refused_with_both_numbers() {
+    let program = env!("CARGO_BIN_EXE_cachemir");
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -v 480000 && exec \"$0\" generate --preset test --prompt O --max-new-tokens 1",
+            program,
+        ])
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{message}");
+    assert!(message.contains("memory") && message.contains("available"), "{message}");
+    assert!(!message.contains("rotation keys, about"), "refused before the run is announced: {message}");
+}
+
 fn assert_program_refuses(arguments: &[&str], words: &[&str]) {
     let output = Command::new(env!("CARGO_BIN_EXE_cachemir")).args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);

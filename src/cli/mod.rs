@@ -84,8 +84,34 @@ pub fn run() -> std::process::ExitCode {
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", one_line(&error));
             std::process::ExitCode::FAILURE
         }
+    }
+}
+
+/// An error and its causes, each said once: our own errors name theirs already.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line += if line.is_empty() { "" } else { ": " };
+            line += &cause;
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn causes_are_said_once() {
+        let source = || std::io::Error::other("the disk is full");
+        let own = cachemir::Error::Io { path: "plan.json".to_owned(), source: source() };
+        let line = super::one_line(&anyhow::Error::new(own).context("cannot write the plan"));
+        assert_eq!(line.matches("the disk is full").count(), 1, "{line}");
+        assert!(line.starts_with("cannot write the plan: plan.json"), "{line}");
+        let foreign = anyhow::Error::new(source()).context("cannot read");
+        assert_eq!(super::one_line(&foreign), "cannot read: the disk is full");
     }
 }
