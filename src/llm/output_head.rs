@@ -1,5 +1,5 @@
 //! The output head: on the client, in the clear, or on the server, where it turns the encrypted hidden state into encrypted
-//! logits (paper section on the language-model head; [`crate::packing::LmHead`]).
+//! logits by the wide products of [`crate::packing::LmHead`].
 //!
 //! The server's answer is one hidden vector in the first case, and the logits of the whole vocabulary, S times two a
 //! ciphertext, in the second. Sampling stays with the client either way.
