@@ -1,7 +1,7 @@
 //! A generation that is killed, at any moment and again and again, goes on from its checkpoint to the tokens of one that was
 //! not.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::path::Path;
 use std::process::{Command, Stdio};
