@@ -13,7 +13,7 @@ use cachemir::backend::clear::{ClearClient, ClearEvaluator, ClearParameters, Noi
 use cachemir::contract::{BootstrapSummary, Level, LevelChain};
 use cachemir::llm::block_functions::ExactFunctions;
 use cachemir::llm::calibrate::calibrate;
-use cachemir::llm::calibration::CalibrationTargets;
+use cachemir::llm::calibration::{CalibrationTable, CalibrationTargets};
 use cachemir::llm::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
 use cachemir::llm::client::GenerationClient;
 use cachemir::llm::decoder::{Decoder, Progress};
@@ -55,6 +55,7 @@ struct Fixture {
     functions: DecoderPlan,
     placement: DecoderPlacement,
     decoder: Decoder,
+    table: CalibrationTable,
 }
 
 fn scheme(chain: &LevelChain) -> PlacementScheme<'_> {
@@ -94,7 +95,7 @@ fn fixture() -> &'static Fixture {
             );
         }
         let decoder = Decoder::new(&weights, plan, SLOTS, CONTEXT).unwrap();
-        Fixture { prepared, functions, placement, decoder }
+        Fixture { prepared, functions, placement, decoder, table }
     })
 }
 
@@ -385,6 +386,16 @@ fn a_plan_for_other_ranges_another_preset_or_of_another_form_is_refused() {
         let error = functions.clone().placed(&damaged).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn texts_much_longer_than_those_of_the_calibration_are_refused() {
+    let table = &fixture().table;
+    let most = table.longest_context * 3 / 2;
+    table.check_context(most).unwrap();
+    let error = table.check_context(most + 1).unwrap_err().to_string();
+    assert!(error.contains("calibrate on longer texts"), "{error}");
+    assert!(error.contains(&table.longest_context.to_string()), "{error}");
 }
 
 #[test]

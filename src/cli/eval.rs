@@ -53,9 +53,12 @@ pub struct Eval {
     /// Slots of the simulator [default: those of the preset].
     #[arg(long, value_name = "COUNT")]
     slots: Option<usize>,
-    /// Compare so many positions at most.
+    /// Run so many tokens at most.
     #[arg(long, value_name = "COUNT")]
     positions: Option<usize>,
+    /// Tokens that go through the encrypted decoder together, as far as they fit; logits are compared behind the last of them.
+    #[arg(long, default_value_t = 1, value_name = "TOKENS")]
+    wave: usize,
     /// Calibration table [default: DIR/calibration.json; made on built-in texts when there is none].
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
@@ -93,6 +96,11 @@ struct DecoderFigures<'a> {
     #[serde(flatten)]
     fidelity: &'a FidelitySummary,
     noise_bits: Option<f64>,
+    context: usize,
+    /// Tokens at a time; compared behind the last of them.
+    wave: usize,
+    /// Why it ended early, if it did.
+    stopped: Option<String>,
     /// Mean KL and positions of each sixteen positions behind the public prefix.
     kl_by_position: &'a [(f64, usize)],
 }
@@ -172,7 +180,8 @@ impl Eval {
         let plan = setup.plan(None)?;
         let codec = HiddenCodec::new(config, &plan, scheme.slots, context)?;
         let decoder = Decoder::new(&weights, plan, scheme.slots, context)?;
-        let keys = plan_keys(&decoder, &scheme.chain, scheme.bootstrap, 1)?;
+        let wave = self.wave.clamp(1, decoder.wave_capacity());
+        let keys = plan_keys(&decoder, &scheme.chain, scheme.bootstrap, wave)?;
         let client = GenerationClient::new(client, codec, &prepared.model);
         let evaluator = client.evaluation_keys(&keys.request)?;
         let positions = self.positions.unwrap_or(usize::MAX);
@@ -183,24 +192,35 @@ impl Eval {
             &decoder,
             prepared,
             sequences,
-            positions,
+            (positions, wave),
             &mut |done, all| progress.show("decoding", done, all),
         )?;
         progress.clear();
-        println!("the encrypted decoder on {}, teacher-forced, context {context}", scheme.name);
+        println!(
+            "the encrypted decoder on {}, teacher-forced, context {context}, {wave} tokens at a time",
+            scheme.name
+        );
         self.print_fidelity(&outcome.fidelity);
         println!("mean KL by position behind the public prefix:");
         for (index, (kl, count)) in outcome.kl_by_position.iter().enumerate() {
             println!("  {:>4} ..  {kl:.2e}   {count} positions", index * BUCKET);
         }
+        let stopped =
+            outcome.stopped.as_ref().map(|(position, error)| format!("behind position {position}: {error}"));
         if let Some(path) = &self.json {
             let body = DecoderFigures {
                 fidelity: &outcome.fidelity,
                 noise_bits: self.noise_bits,
+                context,
+                wave,
+                stopped: stopped.clone(),
                 kl_by_position: &outcome.kl_by_position,
             };
             let insecure = self.backend == EvalBackend::Clear || self.preset == Preset::Test;
             Report::new("eval", scheme.name, self.preset.name(), insecure, body).write(path)?;
+        }
+        if let Some(stopped) = stopped {
+            anyhow::bail!("the comparison ended early, {stopped}");
         }
         Ok(())
     }

@@ -179,6 +179,7 @@ impl Generate {
         let context = self.context.unwrap_or(needed);
         request.check(context.min(config.max_position_embeddings))?;
         let table = calibration(&prepared, directory)?;
+        table.check_context(needed)?;
         let weights = Weights::open(directory, config)?;
         let setup = DecoderSetup {
             prepared: &prepared,

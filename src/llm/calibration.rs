@@ -300,6 +300,26 @@ impl CalibrationTable {
         Ok(table)
     }
 
+    /// That a text of `positions` positions is not much longer than those the ranges were seen on: softmax denominators grow
+    /// with the text, and beyond their interval the division diverges.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] beyond 1.5 times the longest context of the calibration.
+    pub fn check_context(&self, positions: usize) -> Result<()> {
+        if 2 * positions <= 3 * self.longest_context {
+            return Ok(());
+        }
+        Err(Error::Plan {
+            why: format!(
+                "a text of {positions} positions, the longest one of its calibration has {}",
+                self.longest_context
+            ),
+            remedy: format!(
+                "calibrate on longer texts: cachemir calibrate --model DIR --context {positions} --answer-tokens {positions}"
+            ),
+        })
+    }
+
     /// The table as JSON text.
     ///
     /// # Errors

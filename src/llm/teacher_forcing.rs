@@ -10,30 +10,34 @@ use super::fidelity::{Fidelity, FidelitySummary};
 use super::texts::PreparedModel;
 
 /// Figures of a comparison, and how far it got.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TeacherForced {
     /// All positions together.
     pub fidelity: FidelitySummary,
     /// By position behind the public prefix, a bucket of [`BUCKET`] positions each: mean KL and positions.
     pub kl_by_position: Vec<(f64, usize)>,
+    /// Where a value left the interval of its bootstrap, which ended the comparison: the position in its sequence, and what
+    /// was seen.
+    pub stopped: Option<(usize, Error)>,
 }
 
 /// Positions in one bucket of [`TeacherForced::kl_by_position`].
 pub const BUCKET: usize = 16;
 
-/// Runs `decoder` over `sequences` (private tokens behind the public prefix), at most `positions` positions in all, and
-/// compares its logits with those of the exact model. `progress` gets the positions done and those to do.
+/// Runs `decoder` over `sequences` (private tokens behind the public prefix), at most `positions` tokens in all, `wave` at a
+/// time, and compares its logits with those of the exact model behind the last token of each wave: every wave shares its
+/// bootstraps, and what came before is as wrong as it is. `progress` gets the tokens done and those to do.
 ///
 /// # Errors
-/// Those of [`Decoder::step`], above all a value outside the interval of its bootstrap; [`Error::Internal`] when
-/// the decoder gives no output.
+/// Those of [`Decoder::step_wave`], except a value outside the interval of its bootstrap, which ends the comparison with what
+/// there is; [`Error::Internal`] when the decoder gives no output.
 pub fn teacher_forced<K: Client>(
     client: &GenerationClient<'_, K>,
     evaluator: &K::Evaluator,
     decoder: &Decoder,
     prepared: &PreparedModel,
     sequences: &[Vec<u32>],
-    positions: usize,
+    (positions, wave): (usize, usize),
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<TeacherForced> {
     let wanted = sequences.iter().map(Vec::len).sum::<usize>().min(positions);
@@ -45,27 +49,43 @@ pub fn teacher_forced<K: Client>(
         let exact = model.logits(&hidden);
         let mut state = decoder.new_state();
         decoder.append_public_prefix(evaluator, &mut state, &prepared.prefix_cache)?;
-        for (position, (token, exact)) in tokens.iter().zip(exact.rows()).enumerate() {
-            if done == wanted {
-                break;
-            }
+        let mut rest = tokens.as_slice();
+        while !rest.is_empty() && done < wanted {
             progress(done, wanted);
-            let token = client.encrypt_token(*token)?;
-            let answer = decoder.step(evaluator, &mut state, &token, true, &mut |_, _| {})?;
+            let count = wave.clamp(1, rest.len()).min(wanted - done);
+            let (together, behind) = rest.split_at(count);
+            rest = behind;
+            let encrypted = (&client.encrypt_tokens(together)?, count);
+            let answer = match decoder.step_wave(evaluator, &mut state, encrypted, true, &mut |_, _| {}) {
+                Err(error @ Error::OutOfInterval { .. }) => {
+                    let position = tokens.len() - rest.len();
+                    return Ok(outcome(&fidelity, &buckets, Some((position, error))));
+                }
+                answer => answer?,
+            };
             let answer = answer.ok_or_else(|| Error::Internal("a decode step without output".to_owned()))?;
+            done += count;
+            let last = tokens.len() - behind.len() - 1;
+            let exact = exact.row(last);
             let logits = ndarray::Array1::from_vec(client.logits(&answer)?);
-            let next = tokens.get(position + 1).copied();
+            let next = behind.first().copied();
             fidelity.add(exact, logits.view(), next);
-            if buckets.len() <= position / BUCKET {
-                buckets.resize(position / BUCKET + 1, Fidelity::default());
+            if buckets.len() <= last / BUCKET {
+                buckets.resize(last / BUCKET + 1, Fidelity::default());
             }
-            if let Some(bucket) = buckets.get_mut(position / BUCKET) {
+            if let Some(bucket) = buckets.get_mut(last / BUCKET) {
                 bucket.add(exact, logits.view(), next);
             }
-            done += 1;
         }
     }
-    let kl_by_position =
-        buckets.iter().map(|bucket| (bucket.summary().kl_mean, bucket.summary().positions)).collect();
-    Ok(TeacherForced { fidelity: fidelity.summary(), kl_by_position })
+    Ok(outcome(&fidelity, &buckets, None))
+}
+
+fn outcome(fidelity: &Fidelity, buckets: &[Fidelity], stopped: Option<(usize, Error)>) -> TeacherForced {
+    let mean = |bucket: &Fidelity| (bucket.summary().kl_mean, bucket.summary().positions);
+    TeacherForced {
+        fidelity: fidelity.summary(),
+        kl_by_position: buckets.iter().map(mean).collect(),
+        stopped,
+    }
 }
