@@ -246,6 +246,25 @@ fn verification_fails_loudly_and_a_damaged_checkpoint_before_any_key_is_made() {
     assert_program_refuses(&clear, &["checkpoint", "8 bytes"]);
 }
 
+/// Waves are compared behind their last tokens; bootstraps wrong by 2^-4 take a value out of its interval, and what was compared
+/// before is still written.
+#[test]
+fn a_comparison_counts_waves_and_keeps_what_it_has_when_it_ends_early() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("eval.json");
+    let path = file.to_str().unwrap();
+    let eval = ["eval", "--backend", "clear", "--preset", "test", "--positions", "8", "--json", path];
+    let report = || -> serde_json::Value { serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap() };
+    let run = Command::new(env!("CARGO_BIN_EXE_cachemir")).args(eval).args(["--wave", "4"]).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let whole = report();
+    assert_eq!((&whole["wave"], &whole["positions"]), (&4.into(), &2.into()), "{whole}");
+    assert!(whole["stopped"].is_null() && whole["top1"] == 1.0, "{whole}");
+    assert_program_refuses(&[&eval[..], &["--noise-bits", "4"]].concat(), &["ended early", "bound"]);
+    let stopped = report();
+    assert!(stopped["stopped"].as_str().is_some_and(|why| why.contains("at position")), "{stopped}");
+}
+
 #[test]
 fn the_command_line_writes_the_reports_it_promises() {
     let folder = tempfile::tempdir().unwrap();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use cachemir::backend::clear::{ClearClient, ClearEvaluator, ClearParameters, NoiseModel};
-use cachemir::contract::{BootstrapSummary, Level, LevelChain};
+use cachemir::contract::{BootstrapSummary, Complex64, Error, Level, LevelChain};
 use cachemir::llm::block_functions::ExactFunctions;
 use cachemir::llm::calibrate::calibrate;
 use cachemir::llm::calibration::{CalibrationTable, CalibrationTargets};
@@ -280,6 +280,11 @@ fn a_head_on_the_server_gives_the_logits_of_one_on_the_client() {
                 "{} ciphertexts read without a head",
                 ciphertexts.len()
             );
+            for wrong in [2.0, f64::NAN] {
+                let slots = vec![vec![Complex64::new(wrong, 0.0); SLOTS]; ciphertexts.len()];
+                let error = decoder.head().unwrap().logits(&slots).unwrap_err();
+                assert!(matches!(error, Error::OutOfInterval { .. }), "{wrong}: {error}");
+            }
         }
         client.logits(&answer).unwrap()
     };

@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use cachemir::backend::native::{NativeClient, NativeEvaluator};
-use cachemir::bootstrapping::{BootstrapParameters, ModRaise, expected_at_least, integer_parts};
-use cachemir::ckks::security::{SecretKind, limit_log2_qp};
+use cachemir::bootstrapping::{BootstrapParameters, expected_at_least, integer_parts};
 use cachemir::contract::{
     BootstrapRequest, BootstrapSummary, Client, Complex64, Evaluator, KeyRequest, Level,
 };
@@ -17,6 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::machine::{available_memory_bytes, peak_memory_bytes};
+use super::params::{KeyMargin, margins};
 use super::report::Report;
 
 /// Limbs of the rotation a bootstrap is compared with.
@@ -93,20 +93,11 @@ struct OverflowRow {
 }
 
 #[derive(Serialize)]
-struct KeyRow {
-    name: &'static str,
-    secret: String,
-    log2_qp: f64,
-    limit_log2_qp: Option<f64>,
-    margin_bits: Option<f64>,
-}
-
-#[derive(Serialize)]
 struct Body {
     log2_n: u32,
     levels_between_bootstraps: usize,
     key_generation_s: f64,
-    keys: Vec<KeyRow>,
+    keys: Vec<KeyMargin>,
     rows: Vec<Row>,
     chain: Vec<ChainRow>,
     overflow: Vec<OverflowRow>,
@@ -145,7 +136,7 @@ impl BenchBootstrap {
             eprintln!("preset {} is INSECURE: for tests only", self.preset);
         }
         let client = NativeClient::with_bootstrapping(parameters.clone(), None)?;
-        let keys = self.print_keys(&client, &parameters, insecure)?;
+        let keys = Self::print_keys(&parameters, insecure)?;
         let slots = self.slots.unwrap_or(client.slots());
         let mut request = KeyRequest::new();
         request.bootstrapping(slots);
@@ -216,43 +207,17 @@ impl BenchBootstrap {
         Ok(())
     }
 
-    fn print_keys(
-        &self,
-        client: &NativeClient,
-        parameters: &BootstrapParameters,
-        insecure: bool,
-    ) -> anyhow::Result<Vec<KeyRow>> {
-        let ring = client.ckks().parameters();
-        let (sparse_log2_qp, sparse) = ModRaise::ephemeral_key(ring, parameters)?;
-        let dense = SecretKind::UniformTernary;
-        let rows = [
-            ("rotation, relinearization, conjugation", ring.log2_qp_full()?, dense),
-            ("ephemeral to dense", ModRaise::dense_key_log2_qp(ring)?, dense),
-            ("dense to ephemeral", sparse_log2_qp, sparse),
-        ]
-        .map(|(name, log2_qp, secret)| {
-            let limit = limit_log2_qp(parameters.chain.log2_n as usize, secret);
-            let margin = limit.map(|limit| limit - log2_qp);
-            KeyRow { name, secret: secret.to_string(), log2_qp, limit_log2_qp: limit, margin_bits: margin }
-        });
-        for row in &rows {
-            match (row.limit_log2_qp, row.margin_bits) {
-                (Some(limit), Some(margin)) => println!(
-                    "key {}: log2(QP) {:.1}, {} secret, limit {limit:.0}, margin {margin:.1}",
-                    row.name, row.log2_qp, row.secret
-                ),
-                _ => println!(
-                    "key {}: log2(QP) {:.1}, {} secret, no limit known",
-                    row.name, row.log2_qp, row.secret
-                ),
-            }
+    fn print_keys(parameters: &BootstrapParameters, insecure: bool) -> anyhow::Result<Vec<KeyMargin>> {
+        let keys = margins(parameters)?;
+        for key in &keys {
+            println!("key {key}");
             ensure!(
-                insecure || row.margin_bits.is_some_and(|margin| margin >= 0.0),
+                insecure || key.margin_bits.is_some_and(|margin| margin >= 0.0),
                 "key {} is above its limit",
-                row.name
+                key.name
             );
         }
-        Ok(rows.into())
+        Ok(keys)
     }
 
     fn row(
@@ -274,7 +239,8 @@ impl BenchBootstrap {
             let start = Instant::now();
             let result = setup.evaluator.bootstrap(&ciphertext, request)?;
             seconds.push(start.elapsed().as_secs_f64());
-            errors.extend(error_bits(&setup.client.decrypt_bootstrapped(&result, setup.summary)?, &wanted));
+            let found = setup.client.decrypt_bootstrapped(&result, setup.summary)?;
+            errors.extend(error_bits(&found, &wanted, request.real));
         }
         seconds.sort_by(f64::total_cmp);
         let min_s = seconds.first().copied().unwrap_or(0.0);
@@ -312,7 +278,7 @@ impl BenchBootstrap {
         for bootstraps in 1..=self.chain {
             ciphertext = setup.evaluator.bootstrap(&ciphertext, request)?;
             let found = setup.client.decrypt_bootstrapped(&ciphertext, setup.summary)?;
-            let (precision_min_bits, precision_mean_bits) = summarize(&error_bits(&found, &wanted));
+            let (precision_min_bits, precision_mean_bits) = summarize(&error_bits(&found, &wanted, false));
             let squares: f64 = found.iter().zip(&wanted).map(|(x, y)| (x - y).norm_sqr()).sum();
             let rms_error = (squares / (2 * wanted.len()) as f64).sqrt();
             println!(
@@ -406,12 +372,13 @@ impl Setup {
     }
 }
 
-/// −log2 of the error of every real and imaginary part, at most 60.
-fn error_bits(found: &[Complex64], wanted: &[Complex64]) -> Vec<f64> {
+/// −log2 of the error of every real part, and unless slots are real of every imaginary part, at most 60.
+fn error_bits(found: &[Complex64], wanted: &[Complex64], real: bool) -> Vec<f64> {
+    let parts = if real { 1 } else { 2 };
     found
         .iter()
         .zip(wanted)
-        .flat_map(|(x, y)| [x.re - y.re, x.im - y.im])
+        .flat_map(|(x, y)| [x.re - y.re, x.im - y.im].into_iter().take(parts))
         .map(|error| -error.abs().max((-60f64).exp2()).log2())
         .collect()
 }

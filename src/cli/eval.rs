@@ -206,7 +206,7 @@ impl Eval {
             println!("  {:>4} ..  {kl:.2e}   {count} positions", index * BUCKET);
         }
         let stopped =
-            outcome.stopped.as_ref().map(|(position, error)| format!("behind position {position}: {error}"));
+            outcome.stopped.as_ref().map(|(position, error)| format!("at position {position}: {error}"));
         if let Some(path) = &self.json {
             let body = DecoderFigures {
                 fidelity: &outcome.fidelity,

@@ -81,8 +81,8 @@ impl<'m, K: Client> GenerationClient<'m, K> {
     /// Logits out of what the server returned.
     ///
     /// # Errors
-    /// Those of [`Client::decrypt`]; [`crate::Error::Internal`] for logits when this client expects hidden states; of a hidden
-    /// state [`crate::Error::OutOfInterval`] when the root mean square of a state that was normalized
+    /// Those of [`Client::decrypt`]; [`crate::Error::Internal`] for logits when this client expects hidden states; those of
+    /// [`EncryptedHead::logits`]; of a hidden state [`crate::Error::OutOfInterval`] when the root mean square of a state that was normalized
     /// is not near 1: the final norm's argument, or something before it, left the interval of its approximation. Values that
     /// left an interval and still gave a state of the right length are not seen here (`--verify` sees them).
     pub fn logits(&self, answer: &Answer<CiphertextOf<K>>) -> Result<Vec<f32>> {

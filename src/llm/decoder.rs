@@ -251,7 +251,8 @@ impl Decoder {
 
     /// Runs consecutive tokens, `wave` their embeddings as packed by [`super::hidden_codec::HiddenCodec`] and their number,
     /// at most [`Decoder::wave_capacity`]. Appends all to the caches of `state`; with `wants_output` returns the hidden state
-    /// of the last token after the final norm, or its logits where the plan puts the head on the server, at level 0, otherwise stops as soon as the last cache has its tokens. On an
+    /// of the last token after the final norm, or its logits where the plan puts the head on the server, at level 0, otherwise
+    /// stops as soon as the last cache has its tokens. On an
     /// error `state` must be discarded. The bootstraps of one token; products, cache and scores once per token.
     ///
     /// # Errors

@@ -25,6 +25,14 @@ impl PositionFidelity {
     /// errors.
     #[must_use]
     pub fn new(exact: ArrayView1<'_, f32>, other: ArrayView1<'_, f32>) -> Self {
+        Self::with_log_sums((exact, log_sum_exp(exact)), (other, log_sum_exp(other)))
+    }
+
+    /// See [`Self::new`]; with the logarithms of the sums of exponentials.
+    fn with_log_sums(
+        (exact, exact_log_sum): (ArrayView1<'_, f32>, f64),
+        (other, other_log_sum): (ArrayView1<'_, f32>, f64),
+    ) -> Self {
         if !other.iter().all(|value| value.is_finite()) {
             let infinite = f64::INFINITY;
             return Self {
@@ -34,7 +42,6 @@ impl PositionFidelity {
                 logit_rms_error: infinite,
             };
         }
-        let (exact_log_sum, other_log_sum) = (log_sum_exp(exact), log_sum_exp(other));
         let (mut kl, mut largest, mut squares) = (0.0, 0.0f64, 0.0);
         for (exact, other) in exact.iter().zip(other.iter()) {
             let log_exact = f64::from(*exact) - exact_log_sum;
@@ -91,7 +98,8 @@ impl Fidelity {
     ///
     /// A value that is not finite counts as disagreement with infinite divergence.
     pub fn add(&mut self, exact: ArrayView1<'_, f32>, other: ArrayView1<'_, f32>, next: Option<u32>) {
-        let position = PositionFidelity::new(exact, other);
+        let (exact_log_sum, other_log_sum) = (log_sum_exp(exact), log_sum_exp(other));
+        let position = PositionFidelity::with_log_sums((exact, exact_log_sum), (other, other_log_sum));
         self.positions += 1;
         self.agreeing += usize::from(position.agrees);
         self.kl_sum += position.kl;
@@ -102,10 +110,10 @@ impl Fidelity {
                 logits.get(next as usize).map_or(f64::INFINITY, |logit| log_sum - f64::from(*logit))
             };
             self.next_tokens += 1;
-            self.exact_loss += loss(exact, log_sum_exp(exact));
-            // Also where a value is not finite.
+            self.exact_loss += loss(exact, exact_log_sum);
+            // Infinite also where a value is not finite.
             self.other_loss +=
-                if position.kl.is_finite() { loss(other, log_sum_exp(other)) } else { f64::INFINITY };
+                if position.kl.is_finite() { loss(other, other_log_sum) } else { f64::INFINITY };
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ndarray::{Array1, Array2};
 
-use crate::contract::{Complex64, Evaluator, Level, Result};
+use crate::contract::{Complex64, Error, Evaluator, Level, Result};
 use crate::packing::{FnWeights, LmHead, Packed};
 
 use super::client::LARGEST_RMS;
@@ -57,7 +57,7 @@ impl EncryptedHead {
     /// Head of `weights` for hidden states of `layout` under `plan`.
     ///
     /// # Errors
-    /// [`crate::Error::Model`] for unusable weights; [`crate::Error::Shape`] when the hidden vector leaves no room for logits.
+    /// [`Error::Model`] for unusable weights; [`Error::Shape`] when the hidden vector leaves no room for logits.
     pub fn new(weights: &Weights, layout: &DecoderLayout, plan: &DecoderPlan) -> Result<Self> {
         let matrix = match weights.output_head()? {
             Some(matrix) => matrix,
@@ -117,9 +117,19 @@ impl EncryptedHead {
     /// The client's side: logits out of decrypted slots.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] for the wrong number of ciphertexts.
+    /// [`Error::Shape`] for the wrong number of ciphertexts; [`Error::OutOfInterval`] for a logit beyond its bound, which no
+    /// state of a norm can have. The bound is wide: a state that left an interval by little is not seen here, where a client
+    /// that gets the state itself checks its length.
     pub fn logits(&self, decrypted: &[Vec<Complex64>]) -> Result<Vec<f32>> {
         let logits = self.head.logits(decrypted)?;
+        // A NaN must not vanish in a maximum.
+        let share =
+            |most: f64, logit: &f64| if logit.is_nan() { f64::INFINITY } else { most.max(logit.abs()) };
+        let largest = logits.iter().fold(0.0, share);
+        if largest > 1.0 {
+            let site = "decrypted logits".to_owned();
+            return Err(Error::OutOfInterval { site, magnitude: largest * self.bound, bound: self.bound });
+        }
         Ok(logits.iter().map(|logit| (logit * self.bound) as f32).collect())
     }
 }

@@ -16,8 +16,7 @@ pub struct TeacherForced {
     pub fidelity: FidelitySummary,
     /// By position behind the public prefix, a bucket of [`BUCKET`] positions each: mean KL and positions.
     pub kl_by_position: Vec<(f64, usize)>,
-    /// Where a value left the interval of its bootstrap, which ended the comparison: the position in its sequence, and what
-    /// was seen.
+    /// Where a value left its interval, which ended the comparison: the position in its sequence, and what was seen.
     pub stopped: Option<(usize, Error)>,
 }
 
@@ -29,8 +28,8 @@ pub const BUCKET: usize = 16;
 /// bootstraps, and what came before is as wrong as it is. `progress` gets the tokens done and those to do.
 ///
 /// # Errors
-/// Those of [`Decoder::step_wave`], except a value outside the interval of its bootstrap, which ends the comparison with what
-/// there is; [`Error::Internal`] when the decoder gives no output.
+/// Those of [`Decoder::step_wave`] and [`GenerationClient::logits`], except a value outside its interval, which ends the
+/// comparison with what there is; [`Error::Internal`] when the decoder gives no output.
 pub fn teacher_forced<K: Client>(
     client: &GenerationClient<'_, K>,
     evaluator: &K::Evaluator,
@@ -56,18 +55,20 @@ pub fn teacher_forced<K: Client>(
             let (together, behind) = rest.split_at(count);
             rest = behind;
             let encrypted = (&client.encrypt_tokens(together)?, count);
-            let answer = match decoder.step_wave(evaluator, &mut state, encrypted, true, &mut |_, _| {}) {
-                Err(error @ Error::OutOfInterval { .. }) => {
-                    let position = tokens.len() - rest.len();
-                    return Ok(outcome(&fidelity, &buckets, Some((position, error))));
-                }
-                answer => answer?,
-            };
-            let answer = answer.ok_or_else(|| Error::Internal("a decode step without output".to_owned()))?;
-            done += count;
+            let answer = decoder.step_wave(evaluator, &mut state, encrypted, true, &mut |_, _| {});
+            let logits = answer.and_then(|answer| {
+                let missing = || Error::Internal("a decode step without output".to_owned());
+                client.logits(&answer.ok_or_else(missing)?)
+            });
             let last = tokens.len() - behind.len() - 1;
+            let logits = match logits {
+                Err(error @ Error::OutOfInterval { .. }) => {
+                    return Ok(outcome(&fidelity, &buckets, Some((last, error))));
+                }
+                logits => ndarray::Array1::from_vec(logits?),
+            };
+            done += count;
             let exact = exact.row(last);
-            let logits = ndarray::Array1::from_vec(client.logits(&answer)?);
             let next = behind.first().copied();
             fidelity.add(exact, logits.view(), next);
             if buckets.len() <= last / BUCKET {

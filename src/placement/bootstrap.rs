@@ -96,8 +96,8 @@ impl BootstrapCosts {
 
     /// Cheapest way to bring all of `values` to `level` in one go; `None` when there is no way.
     ///
-    /// A value alone takes one bootstrap a ciphertext, a cheaper one when it is real. Real values may share: two ciphertexts as a + i·b, or as many
-    /// as their layout has lanes.
+    /// A value alone takes one bootstrap a ciphertext, a cheaper one when it is real. Real values may share: two ciphertexts
+    /// as a + i·b, or as many as their layout has lanes.
     #[must_use]
     pub fn group(&self, values: &[&Value], level: Level) -> Option<GroupCost> {
         if values.iter().any(|value| !value.may_bootstrap) {
