@@ -8,9 +8,15 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`llm`] | model files, f32 reference, calibration, encrypted decoder, generation |
+//! | [`setup`] | what a model and a preset make ready for both parties |
+//! | [`fidelity`] | exact against encrypted: teacher forcing, shadow runs, verification |
+//! | [`generation`] | client, server, session, sampling, checkpoint |
+//! | [`related_work`] | MOAI, THOR, recomputation, published figures: to compare with |
+//! | [`decoder`] | the encrypted decoder |
+//! | [`calibration`] | from texts to the ranges of every function |
+//! | [`model`] | files, configuration, weights, tokenizer, chat template, exact f32 reference |
 //! | [`placement`] | where to bootstrap: level graph, cost tables, solver, reports |
-//! | [`packing`] | slot layouts, matrix products, RoPE, KV cache, attention; MOAI and THOR to compare |
+//! | [`packing`] | slot layouts, matrix products, RoPE, KV cache, attention |
 //! | [`backend`] | `clear`, `native`, `openfhe` and the conformance suite all three pass |
 //! | [`bootstrapping`] | ModRaise, CoeffsToSlots, EvalMod, SlotsToCoeffs of the native backend |
 //! | [`circuits`] | functions over any backend: Chebyshev, homomorphic DFT, 1/x, 1/√x, exp, SiLU |
@@ -20,13 +26,21 @@
 
 pub mod backend;
 pub mod bootstrapping;
+pub mod calibration;
 pub mod circuits;
 pub mod ckks;
+#[doc(hidden)]
+pub mod cli;
 pub mod contract;
-pub mod llm;
+pub mod decoder;
+pub mod fidelity;
+pub mod generation;
+pub mod model;
 pub mod packing;
 pub mod placement;
+pub mod related_work;
 pub mod ring;
+pub mod setup;
 
 pub use contract::{Error, Result};
 

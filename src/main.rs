@@ -1,7 +1,5 @@
 //! The `cachemir` command line.
 
-mod cli;
-
 fn main() -> std::process::ExitCode {
-    cli::run()
+    cachemir::cli::run()
 }

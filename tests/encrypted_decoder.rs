@@ -10,25 +10,25 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use cachemir::backend::clear::{ClearClient, ClearEvaluator, ClearParameters, NoiseModel};
+use cachemir::calibration::ranges::DecoderRanges;
+use cachemir::calibration::table::{CalibrationTable, CalibrationTargets};
 use cachemir::contract::{BootstrapSummary, Complex64, Error, Level, LevelChain};
-use cachemir::llm::block_functions::ExactFunctions;
-use cachemir::llm::calibrate::calibrate;
-use cachemir::llm::calibration::{CalibrationTable, CalibrationTargets};
-use cachemir::llm::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
-use cachemir::llm::client::GenerationClient;
-use cachemir::llm::decoder::{Decoder, Progress};
-use cachemir::llm::decoder_placement::{DecoderPlacement, PlacementScheme, place_decoder};
-use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
-use cachemir::llm::decoder_ranges::DecoderRanges;
-use cachemir::llm::hidden_codec::HiddenCodec;
-use cachemir::llm::key_plan::plan_keys;
-use cachemir::llm::output_head::{Answer, HeadSide};
-use cachemir::llm::sampling::Sampling;
-use cachemir::llm::server::GenerationServer;
-use cachemir::llm::session::{GenerationRequest, Session};
-use cachemir::llm::texts::{PreparedModel, TextPart, built_in};
-use cachemir::llm::weights::Weights;
+use cachemir::decoder::head::{Answer, HeadSide};
+use cachemir::decoder::hidden_codec::HiddenCodec;
+use cachemir::decoder::keys::plan_keys;
+use cachemir::decoder::placement::{DecoderPlacement, PlacementScheme, place_decoder};
+use cachemir::decoder::plan::{Accuracy, DecoderPlan};
+use cachemir::decoder::{Decoder, Progress};
+use cachemir::generation::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
+use cachemir::generation::client::GenerationClient;
+use cachemir::generation::sampling::Sampling;
+use cachemir::generation::server::GenerationServer;
+use cachemir::generation::session::{GenerationRequest, Session};
+use cachemir::model::block_functions::ExactFunctions;
+use cachemir::model::prepared::{PreparedModel, TextPart, built_in};
+use cachemir::model::weights::Weights;
 use cachemir::placement::{CostFile, Plan};
+use cachemir::setup::calibrate::calibrate;
 
 const SLOTS: usize = 2048;
 const CONTEXT: usize = 64;
@@ -336,7 +336,7 @@ fn an_interrupted_generation_goes_on_with_the_same_tokens() {
     assert_eq!(resumed.generated(), whole.generated());
 
     // A byte that changed, and a file that was cut off.
-    let path = folder.path().join(cachemir::llm::checkpoint::CHECKPOINT_FILE);
+    let path = folder.path().join(cachemir::generation::checkpoint::CHECKPOINT_FILE);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[1000] ^= 1;
     std::fs::write(&path, &bytes).unwrap();

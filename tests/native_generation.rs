@@ -12,26 +12,26 @@ use std::path::Path;
 
 use cachemir::backend::native::NativeClient;
 use cachemir::bootstrapping::BootstrapParameters;
+use cachemir::calibration::ranges::DecoderRanges;
+use cachemir::calibration::table::CalibrationTargets;
 use cachemir::contract::{BootstrapSummary, Client, Level};
-use cachemir::llm::block_functions::ExactFunctions;
-use cachemir::llm::calibrate::calibrate;
-use cachemir::llm::calibration::CalibrationTargets;
-use cachemir::llm::checkpoint::{
+use cachemir::decoder::Decoder;
+use cachemir::decoder::hidden_codec::HiddenCodec;
+use cachemir::decoder::keys::plan_keys;
+use cachemir::decoder::placement::{PlacementScheme, place_decoder};
+use cachemir::decoder::plan::{Accuracy, DecoderPlan};
+use cachemir::generation::checkpoint::{
     CHECKPOINT_FILE, CheckpointHeader, key_fingerprint, plan_digest, read_checkpoint, write_checkpoint,
 };
-use cachemir::llm::client::GenerationClient;
-use cachemir::llm::decoder::Decoder;
-use cachemir::llm::decoder_placement::{PlacementScheme, place_decoder};
-use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
-use cachemir::llm::decoder_ranges::DecoderRanges;
-use cachemir::llm::hidden_codec::HiddenCodec;
-use cachemir::llm::key_plan::plan_keys;
-use cachemir::llm::sampling::Sampling;
-use cachemir::llm::server::GenerationServer;
-use cachemir::llm::session::{GenerationRequest, Session};
-use cachemir::llm::texts::{PreparedModel, TextPart, built_in};
-use cachemir::llm::weights::Weights;
+use cachemir::generation::client::GenerationClient;
+use cachemir::generation::sampling::Sampling;
+use cachemir::generation::server::GenerationServer;
+use cachemir::generation::session::{GenerationRequest, Session};
+use cachemir::model::block_functions::ExactFunctions;
+use cachemir::model::prepared::{PreparedModel, TextPart, built_in};
+use cachemir::model::weights::Weights;
 use cachemir::placement::CostFile;
+use cachemir::setup::calibrate::calibrate;
 
 const TOKENS: usize = 2;
 /// Largest difference of a logit that the encrypted run may show.

@@ -7,8 +7,8 @@
 
 use std::sync::LazyLock;
 
-use cachemir::llm::calibration::CalibrationTable;
-use cachemir::llm::config::LlamaConfig;
+use cachemir::calibration::table::CalibrationTable;
+use cachemir::model::config::LlamaConfig;
 
 static CONFIG: LazyLock<LlamaConfig> = LazyLock::new(|| {
     let text = br#"{"model_type":"llama","hidden_size":2,"intermediate_size":1,"num_hidden_layers":1,

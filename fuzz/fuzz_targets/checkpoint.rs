@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use cachemir::backend::clear::{ClearClient, ClearEvaluator, ClearParameters};
 use cachemir::contract::{Client, KeyRequest, Level};
-use cachemir::llm::checkpoint::parse_checkpoint;
+use cachemir::generation::checkpoint::parse_checkpoint;
 use cachemir::packing::{
     AttentionPlan, AttentionShape, CacheBounds, CacheLayout, Grouping, KeyValueCache,
 };

@@ -7,8 +7,8 @@
 
 use std::sync::LazyLock;
 
-use cachemir::llm::gguf::Gguf;
-use cachemir::llm::import::import_gguf;
+use cachemir::model::gguf::Gguf;
+use cachemir::model::import::import_gguf;
 
 static DIRECTORY: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
 

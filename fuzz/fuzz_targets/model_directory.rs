@@ -8,8 +8,8 @@
 
 use std::sync::LazyLock;
 
-use cachemir::llm::config::LlamaConfig;
-use cachemir::llm::weights::Weights;
+use cachemir::model::config::LlamaConfig;
+use cachemir::model::weights::Weights;
 
 static DIRECTORY: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
 

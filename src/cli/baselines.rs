@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use cachemir::llm::recompute_counts::SimulatedCounts;
-use cachemir::placement::decoder::{
+use crate::placement::{BootstrapCosts, LayerTemplate, OperationCosts, Prices, Search, Solution, place};
+use crate::related_work::formulas::{
     CachedPackings, Functions, ModelShape, Recompute, cached_layer, recompute_layer,
 };
-use cachemir::placement::{BootstrapCosts, LayerTemplate, OperationCosts, Prices, Search, Solution, place};
+use crate::related_work::recompute_counts::SimulatedCounts;
 use clap::Args;
 use serde::Serialize;
 

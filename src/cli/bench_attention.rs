@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::bench_linear::{parameters, shape, widest};
 use super::machine::peak_memory_bytes;
 use super::report::Report;
-use cachemir::backend::clear::{ClearClient, ClearParameters};
-use cachemir::backend::native::NativeClient;
-use cachemir::contract::{Client, CountingEvaluator, Evaluator, Level, LevelCounts};
-use cachemir::packing::{AttentionPlan, BlockPlan, CacheBounds, Grouping, KeyValueCache, Packed, Rope};
+use crate::backend::clear::{ClearClient, ClearParameters};
+use crate::backend::native::NativeClient;
+use crate::contract::{Client, CountingEvaluator, Evaluator, Level, LevelCounts};
+use crate::packing::{AttentionPlan, BlockPlan, CacheBounds, Grouping, KeyValueCache, Packed, Rope};
 
 /// Level at which K and V are cached: two levels to read them.
 const CACHE_LEVEL: Level = Level(2);
@@ -95,9 +95,9 @@ fn steps<E: Evaluator>(
     plan: &AttentionPlan,
     rope: Option<&Rope>,
     cache: &mut KeyValueCache<E::Ciphertext>,
-    encrypt: impl Fn(&[cachemir::contract::Complex64], Level) -> cachemir::Result<E::Ciphertext>,
+    encrypt: impl Fn(&[crate::contract::Complex64], Level) -> crate::Result<E::Ciphertext>,
     mut done: impl FnMut(&'static str),
-) -> cachemir::Result<ScoresAndSums<E::Ciphertext>> {
+) -> crate::Result<ScoresAndSums<E::Ciphertext>> {
     let (stored, offset, token) = (plan.stored(), cache.next_offset()?, cache.tokens());
     let layout = stored.vector().at_offset(offset)?;
     let place = |seed| move |head, j| number(token, head, j, seed);
@@ -107,15 +107,14 @@ fn steps<E: Evaluator>(
     let value = Packed::new(encrypt(&stored.values(offset, place(2)), Level(CACHE_LEVEL.0 + 1))?, layout);
     let mut queries = (0..plan.queries())
         .map(|query| Ok(Packed::new(encrypt(&stored.values(0, place(3 + query)), level)?, stored.vector())))
-        .collect::<cachemir::Result<Vec<_>>>()?;
+        .collect::<crate::Result<Vec<_>>>()?;
     // Weights come out of the softmax at a level of their own, and sum to at most 1: so do values at level 0, where the modulus
     // leaves little room above the scale.
     let share = 1.0 / (token + 1) as f64;
     let ones = plan.score_layout().values(0, token + 1, |token, head| share * number(token, head, 0, 9));
     let segments = plan.score_layout().segments(token + 1);
-    let weights = (0..segments)
-        .map(|_| encrypt(&ones, Level(CACHE_LEVEL.0 + 1)))
-        .collect::<cachemir::Result<Vec<_>>>()?;
+    let weights =
+        (0..segments).map(|_| encrypt(&ones, Level(CACHE_LEVEL.0 + 1))).collect::<crate::Result<Vec<_>>>()?;
     done("prepare");
     if let Some(rope) = rope {
         key = rope.apply_key(evaluator, &stored, &key, token, 1.0)?;

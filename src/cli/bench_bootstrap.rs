@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::backend::native::{NativeClient, NativeEvaluator};
+use crate::bootstrapping::{BootstrapParameters, expected_at_least, integer_parts};
+use crate::contract::{BootstrapRequest, BootstrapSummary, Client, Complex64, Evaluator, KeyRequest, Level};
 use anyhow::{Context, bail, ensure};
-use cachemir::backend::native::{NativeClient, NativeEvaluator};
-use cachemir::bootstrapping::{BootstrapParameters, expected_at_least, integer_parts};
-use cachemir::contract::{
-    BootstrapRequest, BootstrapSummary, Client, Complex64, Evaluator, KeyRequest, Level,
-};
 use clap::Args;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -14,13 +14,14 @@ use clap::Args;
 use serde::Serialize;
 
 use super::report::Report;
-use cachemir::backend::native::{NativeClient, NativeEvaluator, n16_levelled, test_levelled};
-use cachemir::ckks::Parameters;
-use cachemir::contract::{Client, Complex64, CountingEvaluator, KeyRequest, Level, normalize_step};
-use cachemir::packing::{
-    BlockShape, FnWeights, FoldedGeometry, FoldedProduct, Folding, Moai, Packed, SHAPE_NAMES, Split, Thor,
-    Weights, diagonal_product, folded_product, mixed_radix_product, named_shape, padded_product,
+use crate::backend::native::{NativeClient, NativeEvaluator, n16_levelled, test_levelled};
+use crate::ckks::Parameters;
+use crate::contract::{Client, Complex64, CountingEvaluator, KeyRequest, Level, normalize_step};
+use crate::packing::{
+    BlockShape, FnWeights, FoldedGeometry, FoldedProduct, Folding, Packed, SHAPE_NAMES, Split, Weights,
+    diagonal_product, folded_product, mixed_radix_product, named_shape, padded_product,
 };
+use crate::related_work::{Moai, Thor};
 
 /// Every way to multiply, in the order of the table; the last two process all tokens at once.
 const METHODS: [&str; 7] =

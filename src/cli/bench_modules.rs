@@ -4,25 +4,23 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
-use cachemir::backend::native::{NativeClient, NativeEvaluator};
-use cachemir::bootstrapping::BootstrapParameters;
-use cachemir::contract::{
-    BootstrapRequest, BootstrapSummary, Client, Complex64, Evaluator, KeyRequest, Level,
-};
-use cachemir::llm::decoder::Decoder;
-use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
-use cachemir::llm::decoder_ranges::DecoderRanges;
-use cachemir::llm::key_plan::plan_keys;
-use cachemir::llm::layer_modules::{LayerModules, filled_state};
-use cachemir::llm::module::Module;
-use cachemir::llm::texts::PreparedModel;
-use cachemir::llm::weights::Weights;
-use cachemir::placement::decoder::{CachedPackings, Functions, ModelShape, cached_layer};
-use cachemir::placement::{
+use crate::backend::native::{NativeClient, NativeEvaluator};
+use crate::bootstrapping::BootstrapParameters;
+use crate::calibration::ranges::DecoderRanges;
+use crate::contract::{BootstrapRequest, BootstrapSummary, Client, Complex64, Evaluator, KeyRequest, Level};
+use crate::decoder::Decoder;
+use crate::decoder::keys::plan_keys;
+use crate::decoder::module::Module;
+use crate::decoder::modules::{LayerModules, filled_state};
+use crate::decoder::plan::{Accuracy, DecoderPlan};
+use crate::model::prepared::PreparedModel;
+use crate::model::weights::Weights;
+use crate::placement::{
     BootstrapRow, CostFile, LayerTemplate, MeasuredLayer, ModuleRow, OperationRow, Prices, Primitive, Search,
     Solution, Source, place, run_in_order,
 };
+use crate::related_work::formulas::{CachedPackings, Functions, ModelShape, cached_layer};
+use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 
@@ -235,7 +233,7 @@ impl Modules {
             && available_bytes < needed_bytes
         {
             let operation = "bench modules";
-            return Err(cachemir::Error::Memory { operation, needed_bytes, available_bytes }.into());
+            return Err(crate::Error::Memory { operation, needed_bytes, available_bytes }.into());
         }
         Ok(client.evaluator(&request)?)
     }
@@ -275,11 +273,11 @@ fn levels(low: usize, high: usize, every: usize) -> Vec<usize> {
 }
 
 impl Bench {
-    fn zero(&self, level: Level) -> cachemir::Result<<NativeEvaluator as Evaluator>::Ciphertext> {
+    fn zero(&self, level: Level) -> crate::Result<<NativeEvaluator as Evaluator>::Ciphertext> {
         self.client.encrypt(&[Complex64::ZERO], level)
     }
 
-    fn timed<T>(&self, mut run: impl FnMut() -> cachemir::Result<T>) -> cachemir::Result<f64> {
+    fn timed<T>(&self, mut run: impl FnMut() -> crate::Result<T>) -> crate::Result<f64> {
         let mut samples = Vec::with_capacity(self.rounds);
         for _ in 0..self.rounds {
             let start = Instant::now();

@@ -9,15 +9,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
-use cachemir::backend::native::{BELOW_THE_BASE, NativeClient};
-use cachemir::ckks::{
+use crate::backend::native::{BELOW_THE_BASE, NativeClient};
+use crate::ckks::{
     Ciphertext, CkksEvaluator, EvaluationKeys, Parameters, ParametersLiteral, Security, Stretch,
 };
-use cachemir::contract::{
+use crate::contract::{
     Client, Complex64, Diagonal, Evaluator, GiantStep, KeyRequest, Level, LinearTransform,
 };
-use cachemir::ring::{Limb, RingContext};
+use crate::ring::{Limb, RingContext};
+use anyhow::{Context, bail};
 use clap::Args;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -234,7 +234,7 @@ pub(super) fn measure(
     };
     let ring = evaluator.parameters().ring();
     let mut ntt_rows = NttRows::new(evaluator.parameters(), level)?;
-    type Operation<'a> = Box<dyn FnMut() -> cachemir::Result<()> + Send + 'a>;
+    type Operation<'a> = Box<dyn FnMut() -> crate::Result<()> + Send + 'a>;
     let done = |_: Ciphertext| ();
     let mut operations: Vec<(&'static str, Operation<'_>)> = vec![
         (NTT_BLOCK, Box::new(move || ntt_rows.transform(ring))),
@@ -265,7 +265,7 @@ pub(super) fn measure(
 
 /// NTTs in a rotation: L inverse ones of the input, D(L + K) − L forward ones of the digits, 2K inverse and 2L forward ones
 /// of the division by P.
-fn ntts_of_a_rotation(parameters: &Parameters, level: Level) -> cachemir::Result<usize> {
+fn ntts_of_a_rotation(parameters: &Parameters, level: Level) -> crate::Result<usize> {
     let (limbs, special) = (parameters.limbs(level)?, parameters.ring().special_limbs());
     Ok(parameters.digits(level)? * (limbs + special) + 2 * special + 2 * limbs)
 }
@@ -276,7 +276,7 @@ struct NttRows {
 }
 
 impl NttRows {
-    fn new(parameters: &Parameters, level: Level) -> cachemir::Result<Self> {
+    fn new(parameters: &Parameters, level: Level) -> crate::Result<Self> {
         let (limbs, special) = (parameters.limbs(level)?, parameters.ring().special_limbs());
         let primes: Vec<Limb> = (0..limbs).map(Limb::Chain).chain((0..special).map(Limb::Special)).collect();
         let inverse = limbs + 2 * special;
@@ -287,7 +287,7 @@ impl NttRows {
         Ok(Self { rows })
     }
 
-    fn transform(&mut self, ring: &RingContext) -> cachemir::Result<()> {
+    fn transform(&mut self, ring: &RingContext) -> crate::Result<()> {
         self.rows.par_iter_mut().try_for_each(|(limb, inverse, row)| {
             let plan = ring.plan(*limb)?;
             if *inverse {
@@ -301,12 +301,12 @@ impl NttRows {
 }
 
 /// Keys, and room for the values in flight; refused before anything is generated.
-fn check_memory(parameters: &Parameters, key_bytes: u64) -> cachemir::Result<()> {
+fn check_memory(parameters: &Parameters, key_bytes: u64) -> crate::Result<()> {
     let limbs = parameters.ring().chain_limbs() + parameters.ring().special_limbs();
     let needed_bytes = key_bytes + 60 * 8 * (limbs * parameters.ring().degree()) as u64;
     match available_memory_bytes() {
         Some(available_bytes) if available_bytes < needed_bytes => {
-            Err(cachemir::Error::Memory { operation: "bench ops", needed_bytes, available_bytes })
+            Err(crate::Error::Memory { operation: "bench ops", needed_bytes, available_bytes })
         }
         _ => Ok(()),
     }

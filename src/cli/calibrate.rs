@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-use cachemir::llm::calibrate::{CalibrationOutcome, calibrate};
-use cachemir::llm::calibration::{
+use crate::calibration::table::{
     CALIBRATION_FILE, CalibrationTable, CalibrationTargets, LayerCalibration, SoftmaxMethod,
 };
-use cachemir::llm::fidelity::FidelitySummary;
-use cachemir::llm::texts::{PreparedModel, TextPart, built_in, read_texts};
+use crate::fidelity::agreement::FidelitySummary;
+use crate::model::prepared::{PreparedModel, TextPart, built_in, read_texts};
+use crate::setup::calibrate::{CalibrationOutcome, calibrate};
+use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
@@ -126,7 +126,7 @@ fn print_table(table: &CalibrationTable) {
     );
     println!("layer  norm 1   exp     1/D       norm 2   SiLU  main-path levels");
     for (index, layer) in table.layers.iter().enumerate() {
-        let norm = |site: &cachemir::llm::calibration::NormSite| {
+        let norm = |site: &crate::calibration::table::NormSite| {
             format!("{}+{}", site.function.start.degree(), site.function.newton_steps)
         };
         let (exponential, division) = match &layer.softmax.method {

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::placement::CostFile;
+use crate::related_work::PublishedTable;
 use anyhow::{Context, bail};
-use cachemir::placement::{CostFile, PublishedTable};
 use clap::Args;
 
 /// Costs at N = 2^16, used without `--costs`; the file says where they were measured. Made anew by

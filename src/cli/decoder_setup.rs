@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use cachemir::llm::calibration::CalibrationTable;
-use cachemir::llm::decoder_placement::{DecoderPlacement, PlacementScheme, place_decoder};
-use cachemir::llm::decoder_plan::{Accuracy, DecoderPlan};
-use cachemir::llm::decoder_ranges::DecoderRanges;
-use cachemir::llm::output_head::HeadSide;
-use cachemir::llm::texts::PreparedModel;
-use cachemir::llm::weights::Weights;
-use cachemir::placement::{CostFile, Plan};
+use crate::calibration::ranges::DecoderRanges;
+use crate::calibration::table::CalibrationTable;
+use crate::decoder::head::HeadSide;
+use crate::decoder::placement::{DecoderPlacement, PlacementScheme, place_decoder};
+use crate::decoder::plan::{Accuracy, DecoderPlan};
+use crate::model::prepared::PreparedModel;
+use crate::model::weights::Weights;
+use crate::placement::{CostFile, Plan};
 
 use super::costs::built_in;
 use super::scheme::Scheme;

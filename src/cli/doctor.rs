@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cachemir::ring::kernels::Kernels;
+use crate::ring::kernels::Kernels;
 use clap::Args;
 use serde::Serialize;
 

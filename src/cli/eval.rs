@@ -2,19 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use cachemir::contract::Client;
-use cachemir::llm::calibrate::{SimulationOutcome, simulate};
-use cachemir::llm::calibration::CalibrationTable;
-use cachemir::llm::client::GenerationClient;
-use cachemir::llm::decoder::Decoder;
-use cachemir::llm::fidelity::FidelitySummary;
-use cachemir::llm::hidden_codec::HiddenCodec;
-use cachemir::llm::key_plan::plan_keys;
-use cachemir::llm::output_head::HeadSide;
-use cachemir::llm::simulation::{BootstrapNoise, SiteHeadroom};
-use cachemir::llm::teacher_forcing::{BUCKET, teacher_forced};
-use cachemir::llm::texts::{PreparedModel, TextPart, built_in, read_texts};
-use cachemir::llm::weights::Weights;
+use crate::calibration::table::CalibrationTable;
+use crate::contract::Client;
+use crate::decoder::Decoder;
+use crate::decoder::head::HeadSide;
+use crate::decoder::hidden_codec::HiddenCodec;
+use crate::decoder::keys::plan_keys;
+use crate::fidelity::agreement::FidelitySummary;
+use crate::fidelity::approximated_model::{BootstrapNoise, SiteHeadroom};
+use crate::fidelity::teacher_forcing::{BUCKET, teacher_forced};
+use crate::generation::client::GenerationClient;
+use crate::model::prepared::{PreparedModel, TextPart, built_in, read_texts};
+use crate::model::weights::Weights;
+use crate::setup::calibrate::{SimulationOutcome, simulate};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 

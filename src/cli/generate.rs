@@ -4,20 +4,20 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::contract::{BootstrapSummary, Client, Evaluator, KeyRequest};
+use crate::decoder::Decoder;
+use crate::decoder::hidden_codec::HiddenCodec;
+use crate::decoder::keys::plan_keys;
+use crate::fidelity::shadow::Shadow;
+use crate::fidelity::verification::Verification;
+use crate::generation::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
+use crate::generation::client::GenerationClient;
+use crate::generation::sampling::Sampling;
+use crate::generation::server::GenerationServer;
+use crate::generation::session::{GeneratedToken, GenerationRequest, Session};
+use crate::model::prepared::PreparedModel;
+use crate::model::weights::Weights;
 use anyhow::Context;
-use cachemir::contract::{BootstrapSummary, Client, Evaluator, KeyRequest};
-use cachemir::llm::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
-use cachemir::llm::client::GenerationClient;
-use cachemir::llm::decoder::Decoder;
-use cachemir::llm::hidden_codec::HiddenCodec;
-use cachemir::llm::key_plan::plan_keys;
-use cachemir::llm::sampling::Sampling;
-use cachemir::llm::server::GenerationServer;
-use cachemir::llm::session::{GeneratedToken, GenerationRequest, Session};
-use cachemir::llm::shadow::Shadow;
-use cachemir::llm::texts::PreparedModel;
-use cachemir::llm::verification::Verification;
-use cachemir::llm::weights::Weights;
 use clap::{Args, ValueEnum};
 
 use super::decoder_setup::DecoderSetup;
@@ -130,7 +130,7 @@ impl Generate {
 
     #[cfg(feature = "openfhe")]
     fn with_openfhe(&self, directory: &Path) -> anyhow::Result<()> {
-        use cachemir::backend::openfhe::{OpenFheClient, OpenFheParameters};
+        use crate::backend::openfhe::{OpenFheClient, OpenFheParameters};
         anyhow::ensure!(
             self.preset == Preset::Test,
             "backend openfhe generates in its small ring only: use --preset test, or --backend native"
@@ -213,7 +213,7 @@ impl Generate {
             && available_bytes < needed_bytes
         {
             let operation = "generate";
-            return Err(cachemir::Error::Memory { operation, needed_bytes, available_bytes }.into());
+            return Err(crate::Error::Memory { operation, needed_bytes, available_bytes }.into());
         }
         eprintln!(
             "{}: {} slots, {} layers, {bootstraps_per_token} bootstraps a token, {} rotation keys, about {:.1} GB of memory{}",

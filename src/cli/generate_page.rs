@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use cachemir::llm::shadow::StagePrecision;
-use cachemir::llm::verification::Verification;
-use cachemir::placement::escape_html;
+use crate::fidelity::shadow::StagePrecision;
+use crate::fidelity::verification::Verification;
+use crate::placement::escape_html;
 
 use super::chart::{Series, line_chart};
 use super::generate_report::GenerateReport;
@@ -114,7 +114,7 @@ fn fidelity(check: &Verification) -> anyhow::Result<String> {
         ("sure tokens that are wrong".to_owned(), check.disagreements.len().to_string()),
     ];
     table(&mut page, "Against the exact model", &rows);
-    let points = |value: fn(&cachemir::llm::fidelity::PositionFidelity) -> f64| -> Vec<(f64, f64)> {
+    let points = |value: fn(&crate::fidelity::agreement::PositionFidelity) -> f64| -> Vec<(f64, f64)> {
         check.positions.iter().map(|at| (at.position as f64, value(&at.fidelity))).collect()
     };
     let errors = [
@@ -144,8 +144,8 @@ fn stages_charts(stages: &[StagePrecision]) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cachemir::llm::fidelity::PositionFidelity;
-    use cachemir::llm::verification::VerifiedPosition;
+    use crate::fidelity::agreement::PositionFidelity;
+    use crate::fidelity::verification::VerifiedPosition;
 
     #[test]
     fn the_page_shows_every_token_escapes_texts_and_refers_to_nothing_outside() {

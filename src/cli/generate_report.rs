@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use cachemir::llm::shadow::StagePrecision;
-use cachemir::llm::verification::Verification;
+use crate::fidelity::shadow::StagePrecision;
+use crate::fidelity::verification::Verification;
 use serde::Serialize;
 
 use super::params::KeyMargin;

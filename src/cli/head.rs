@@ -1,6 +1,6 @@
 //! The flag `--head`.
 
-use cachemir::llm::output_head::HeadSide;
+use crate::decoder::head::HeadSide;
 use clap::ValueEnum;
 
 /// Where the output head runs.

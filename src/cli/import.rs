@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cachemir::llm::import::import_gguf;
+use crate::model::import::import_gguf;
 use clap::Args;
 
 use super::machine::peak_memory_bytes;

@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn causes_are_said_once() {
         let source = || std::io::Error::other("the disk is full");
-        let own = cachemir::Error::Io { path: "plan.json".to_owned(), source: source() };
+        let own = crate::Error::Io { path: "plan.json".to_owned(), source: source() };
         let line = super::one_line(&anyhow::Error::new(own).context("cannot write the plan"));
         assert_eq!(line.matches("the disk is full").count(), 1, "{line}");
         assert!(line.starts_with("cannot write the plan: plan.json"), "{line}");

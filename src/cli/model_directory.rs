@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::calibration::table::{CALIBRATION_FILE, CalibrationTable, CalibrationTargets};
+use crate::model::prepared::{PreparedModel, TextPart, built_in};
+use crate::setup::calibrate::calibrate;
 use anyhow::Context;
-use cachemir::llm::calibrate::calibrate;
-use cachemir::llm::calibration::{CALIBRATION_FILE, CalibrationTable, CalibrationTargets};
-use cachemir::llm::texts::{PreparedModel, TextPart, built_in};
 
 /// The directory named, or a temporary one with the bundled model, removed when the second value is dropped.
 pub fn model_directory(given: Option<&Path>) -> anyhow::Result<(PathBuf, Option<tempfile::TempDir>)> {

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
+use crate::backend::native::{n16_levelled, test_levelled};
+use crate::bootstrapping::{BootstrapParameters, ModRaise};
+use crate::ckks::security::{SecretKind, limit_log2_qp};
+use crate::ckks::{KeySwitchingKey, Parameters, ParametersLiteral, Security};
+use crate::contract::Level;
 use anyhow::bail;
-use cachemir::backend::native::{n16_levelled, test_levelled};
-use cachemir::bootstrapping::{BootstrapParameters, ModRaise};
-use cachemir::ckks::security::{SecretKind, limit_log2_qp};
-use cachemir::ckks::{KeySwitchingKey, Parameters, ParametersLiteral, Security};
-use cachemir::contract::Level;
 use clap::Args;
 use serde::Serialize;
 

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::bail;
-use cachemir::contract::Level;
-use cachemir::placement::decoder::{CachedPackings, Functions, ModelShape, cached_layer};
-use cachemir::placement::{
-    BootstrapCosts, CostFile, LevelGraph, OperationCosts, Plan, PlanStep, PlanTarget, Prices, PublishedTable,
-    Search, Solution, html_page, place, place_greedily, states_kept, text_table,
+use crate::contract::Level;
+use crate::placement::{
+    BootstrapCosts, CostFile, LevelGraph, OperationCosts, Plan, PlanStep, PlanTarget, Prices, Search,
+    Solution, html_page, place, place_greedily, states_kept, text_table,
 };
+use crate::related_work::PublishedTable;
+use crate::related_work::formulas::{CachedPackings, Functions, ModelShape, cached_layer};
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -390,7 +391,7 @@ mod tests {
     fn a_published_table_is_planned_with_its_composition_beside_and_pruning_is_refused_where_it_is_wrong() {
         let folder = tempfile::tempdir().unwrap();
         let table = folder.path().join("table.tsv");
-        std::fs::write(&table, include_str!("../placement/published_latency.tsv")).unwrap();
+        std::fs::write(&table, include_str!("../related_work/published_latency.tsv")).unwrap();
         let json = folder.path().join("plan.json");
         verb(Some(table.clone()), SearchFlag::Exact, json.clone()).run().unwrap();
         let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();

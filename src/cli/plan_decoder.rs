@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use crate::decoder::placement::{DecoderPlacement, TokenCost};
+use crate::model::prepared::PreparedModel;
+use crate::model::weights::Weights;
+use crate::placement::{CostFile, Plan, html_page, text_table};
 use anyhow::bail;
-use cachemir::llm::decoder_placement::{DecoderPlacement, TokenCost};
-use cachemir::llm::texts::PreparedModel;
-use cachemir::llm::weights::Weights;
-use cachemir::placement::{CostFile, Plan, html_page, text_table};
 use serde::Serialize;
 
 use super::decoder_setup::DecoderSetup;

@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::path::Path;
 
+use crate::backend::clear::{ClearClient, ClearParameters, NoiseModel};
+use crate::backend::native::NativeClient;
+use crate::bootstrapping::BootstrapParameters;
+use crate::contract::{BootstrapSummary, Client, Level, LevelChain};
+use crate::generation::checkpoint::{CHECKPOINT_FILE, key_fingerprint};
+use crate::model::files::read_bounded;
 use anyhow::Context;
-use cachemir::backend::clear::{ClearClient, ClearParameters, NoiseModel};
-use cachemir::backend::native::NativeClient;
-use cachemir::bootstrapping::BootstrapParameters;
-use cachemir::contract::{BootstrapSummary, Client, Level, LevelChain};
-use cachemir::llm::checkpoint::{CHECKPOINT_FILE, key_fingerprint};
-use cachemir::llm::files::read_bounded;
 use clap::ValueEnum;
 
 use super::params::{KeyMargin, margins};

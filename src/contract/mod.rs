@@ -2,7 +2,7 @@
 //!
 //! Two sides that share ciphertexts and nothing else: the [`Client`] holds the secret key (encode, encrypt,
 //! decrypt, key generation), the [`Evaluator`] holds evaluation keys only. Everything above (`circuits`,
-//! `packing`, `llm`) is generic over [`Evaluator`] and runs unchanged on every backend.
+//! `packing`, `decoder`) is generic over [`Evaluator`] and runs unchanged on every backend.
 //!
 //! # Levels and scales
 //! A ciphertext at [`Level`] ℓ survives ℓ rescales; level 0 must be bootstrapped before the next product.

@@ -16,7 +16,6 @@ mod grouping;
 mod heads;
 mod layout;
 mod lm_head;
-mod moai;
 mod order;
 mod packed;
 mod product;
@@ -25,7 +24,6 @@ mod rope;
 mod scores;
 mod split;
 mod sums;
-mod thor;
 mod wave;
 mod weights;
 
@@ -39,7 +37,6 @@ pub use grouping::Grouping;
 pub use heads::{HeadForm, HeadLayout};
 pub use layout::{OtherSlots, VectorLayout};
 pub use lm_head::LmHead;
-pub use moai::Moai;
 pub use order::Order;
 pub use packed::Packed;
 pub use product::{EncodedProduct, Prepared, Product};
@@ -50,8 +47,7 @@ pub use product_choice::{
 pub use rope::Rope;
 pub use scores::ScoreLayout;
 pub use split::Split;
-pub use sums::{shift_right, sum_landing, sum_rotations, sum_steps, sum_strided};
-pub use thor::Thor;
+pub use sums::{shift_right, signed, sum_landing, sum_rotations, sum_steps, sum_strided};
 pub use wave::Wave;
 pub use weights::{DenseWeights, FnWeights, ScaledInputs, Term, Weights};
 

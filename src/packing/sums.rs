@@ -6,7 +6,7 @@
 use crate::contract::{Error, Evaluator, Result};
 
 /// A slot count or distance as a signed rotation step.
-pub(super) fn signed(distance: usize) -> i64 {
+pub fn signed(distance: usize) -> i64 {
     i64::try_from(distance).unwrap_or(i64::MAX)
 }
 

@@ -187,9 +187,9 @@ pub fn place_greedily(layers: &[&LevelGraph], costs: &BootstrapCosts, entry: Lev
 
 #[cfg(test)]
 mod tests {
-    use super::super::LevelMatrix;
     use super::super::random_graphs::random_layer;
     use super::*;
+    use crate::related_work::LevelMatrix;
     use proptest::prelude::*;
 
     proptest! {

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::machine::{cpu_seconds, peak_memory_bytes};
-use cachemir::contract::{
+use crate::contract::{
     BootstrapRequest, CiphertextInfo, Client, Complex64, Diagonal, Evaluator, GiantStep, KeyRequest, Level,
     LinearTransform, normalize_step,
 };

@@ -13,10 +13,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use crate::backend::native::{NativeClient, n16_levelled, test_levelled};
+use crate::bootstrapping::BootstrapParameters;
+use crate::ckks::Parameters;
 use anyhow::{Context, bail};
-use cachemir::backend::native::{NativeClient, n16_levelled, test_levelled};
-use cachemir::bootstrapping::BootstrapParameters;
-use cachemir::ckks::Parameters;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -383,7 +383,7 @@ fn levels(samples: &[&Samples]) -> Option<usize> {
 mod openfhe {
     use super::Preset;
     use super::measure::{self, Samples, Work};
-    use cachemir::backend::openfhe::{OpenFheBootstrapping, OpenFheClient, OpenFheParameters, version};
+    use crate::backend::openfhe::{OpenFheBootstrapping, OpenFheClient, OpenFheParameters, version};
 
     pub fn openfhe_version() -> anyhow::Result<String> {
         Ok(version()?)

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{client, dense, matrix, number};
 use crate::backend::clear::{ClearCiphertext, ClearClient};
 use crate::contract::{Client, Complex64, CountingEvaluator, Level};
-use crate::packing::{Moai, Thor, Weights};
+use crate::packing::Weights;
+use crate::related_work::{Moai, Thor};
 
 pub(super) fn rows(seed: u64, tokens: usize, features: usize) -> Vec<Vec<f64>> {
     (0..tokens).map(|t| (0..features).map(|f| number(seed, t * features + f)).collect()).collect()

@@ -8,8 +8,9 @@ use crate::contract::{Client, CountingEvaluator, Evaluator, Level, LevelCounts, 
 use crate::packing::cache::Stored;
 use crate::packing::{
     AttentionPlan, AttentionShape, BlockPlan, BlockShape, CacheBounds, FnWeights, Grouping, KeyValueCache,
-    Packed, Product, ProductGeometry, Rope, Thor, diagonal_product, named_shape, padded_product, sum_steps,
+    Packed, Product, ProductGeometry, Rope, diagonal_product, named_shape, padded_product, sum_steps,
 };
+use crate::related_work::Thor;
 
 const SLOTS: usize = 32768;
 

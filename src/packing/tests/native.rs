@@ -17,9 +17,10 @@ use crate::ckks::Parameters;
 use crate::contract::{Client, Complex64, Level};
 use crate::packing::complex::{join, pair_terms, real_part_terms, split, twice_real_part};
 use crate::packing::{
-    FoldedProduct, Folding, Grouping, HeadLayout, LmHead, Moai, Order, OutputForm, Packed, Product,
-    ProductGeometry, Rope, Term, Thor, VectorLayout, folded_product,
+    FoldedProduct, Folding, Grouping, HeadLayout, LmHead, Order, OutputForm, Packed, Product,
+    ProductGeometry, Rope, Term, VectorLayout, folded_product,
 };
+use crate::related_work::{Moai, Thor};
 
 /// Between the root mean square of native errors and of simulated ones.
 const TOLERANCE_BITS: f64 = 1.0;

@@ -1,0 +1,227 @@
+//! Ranges of every site, recorded while the exact model runs over texts.
+//!
+//! Only positions behind the public prefix are recorded: the caller runs the prefix with
+//! [`ExactFunctions`] and everything else with [`RangeRecorder`].
+
+use ndarray::{Array2, ArrayView2, Axis};
+
+use crate::contract::Result;
+
+use crate::calibration::table::Magnitudes;
+use crate::model::block_functions::{BlockFunctions, ExactFunctions, NormPlace, Observed, Refreshed};
+use crate::model::config::LlamaConfig;
+
+/// Smallest and largest value seen; empty until the first one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SeenRange {
+    /// Smallest value, +∞ before the first.
+    pub low: f64,
+    /// Largest value, −∞ before the first.
+    pub high: f64,
+}
+
+impl Default for SeenRange {
+    fn default() -> Self {
+        Self { low: f64::INFINITY, high: f64::NEG_INFINITY }
+    }
+}
+
+impl SeenRange {
+    /// How far the values range.
+    pub fn width(&self) -> f64 {
+        self.high - self.low
+    }
+
+    /// Takes a value in.
+    pub fn add(&mut self, value: f64) {
+        self.low = self.low.min(value);
+        self.high = self.high.max(value);
+    }
+}
+
+/// What one query head met, one entry a private position.
+#[derive(Clone, Debug, Default)]
+pub struct HeadRecord {
+    /// Queries after RoPE, `head_dim` values a position.
+    pub queries: Vec<f32>,
+    /// Per position.
+    pub rows: Vec<ScoreRow>,
+}
+
+/// The scores of one query, over the positions it sees.
+#[derive(Clone, Copy, Debug)]
+pub struct ScoreRow {
+    /// log Σ exp(score).
+    pub log_sum: f64,
+    /// log Σ exp(score/4): the first denominator of normalise-and-square with two squarings.
+    pub log_sum_of_quarter: f64,
+    /// Lowest score.
+    pub lowest: f64,
+    /// Text that the position belongs to.
+    pub text: usize,
+}
+
+/// What one layer met.
+#[derive(Clone, Debug)]
+pub struct LayerRecord {
+    /// Mean squares, ε included, before attention.
+    pub input_norm: SeenRange,
+    /// Mean squares, ε included, before the MLP.
+    pub post_attention_norm: SeenRange,
+    /// Gates.
+    pub gate: SeenRange,
+    /// Query heads.
+    pub heads: Vec<HeadRecord>,
+    /// Largest magnitudes.
+    pub magnitudes: Magnitudes,
+}
+
+/// Runs the exact functions and keeps what they were given.
+#[derive(Clone, Debug)]
+pub struct RangeRecorder {
+    /// Per layer.
+    pub layers: Vec<LayerRecord>,
+    /// Mean squares, ε included, before the output head.
+    pub final_norm: SeenRange,
+    /// Largest magnitude of each feature of the residual stream, over all layers.
+    pub residual_features: Vec<f64>,
+    /// Largest magnitude of an embedded private token.
+    pub embedding: f64,
+    /// Private positions recorded.
+    pub positions: usize,
+    /// Longest context seen.
+    pub longest_context: usize,
+    text: usize,
+}
+
+impl RangeRecorder {
+    /// An empty record of a model's shape.
+    pub fn new(config: &LlamaConfig) -> Self {
+        let layer = LayerRecord {
+            input_norm: SeenRange::default(),
+            post_attention_norm: SeenRange::default(),
+            gate: SeenRange::default(),
+            heads: vec![HeadRecord::default(); config.num_attention_heads],
+            magnitudes: Magnitudes { value: vec![0.0; config.num_key_value_heads], ..Magnitudes::default() },
+        };
+        Self {
+            layers: vec![layer; config.num_hidden_layers],
+            final_norm: SeenRange::default(),
+            residual_features: vec![0.0; config.hidden_size],
+            embedding: 0.0,
+            positions: 0,
+            longest_context: 0,
+            text: 0,
+        }
+    }
+
+    /// Says that what follows belongs to another text.
+    pub fn next_text(&mut self) {
+        self.text += 1;
+    }
+
+    fn layer(&mut self, layer: usize) -> Result<&mut LayerRecord> {
+        self.layers
+            .get_mut(layer)
+            .ok_or_else(|| crate::Error::Internal(format!("no record of layer {layer}")))
+    }
+}
+
+impl BlockFunctions for RangeRecorder {
+    fn inverse_root(&mut self, place: NormPlace, mean_squares: &[f64], epsilon: f64) -> Result<Vec<f64>> {
+        let range = match place {
+            NormPlace::Input(layer) => &mut self.layer(layer)?.input_norm,
+            NormPlace::PostAttention(layer) => &mut self.layer(layer)?.post_attention_norm,
+            NormPlace::Final => {
+                self.positions += mean_squares.len();
+                &mut self.final_norm
+            }
+        };
+        mean_squares.iter().for_each(|mean_square| range.add(mean_square + epsilon));
+        ExactFunctions.inverse_root(place, mean_squares, epsilon)
+    }
+
+    fn softmax(
+        &mut self,
+        layer: usize,
+        head: usize,
+        queries: ArrayView2<'_, f32>,
+        scores: &mut Array2<f32>,
+        first: usize,
+    ) -> Result<()> {
+        self.longest_context = self.longest_context.max(scores.ncols());
+        let text = self.text;
+        let record = self
+            .layer(layer)?
+            .heads
+            .get_mut(head)
+            .ok_or_else(|| crate::Error::Internal(format!("no record of head {head}")))?;
+        record.queries.extend(queries.iter());
+        for (row, scores) in scores.rows().into_iter().enumerate() {
+            let visible: Vec<f64> =
+                scores.iter().take(first + row + 1).map(|score| f64::from(*score)).collect();
+            record.rows.push(ScoreRow {
+                log_sum: log_sum_exp(&visible, 1.0),
+                log_sum_of_quarter: log_sum_exp(&visible, 0.25),
+                lowest: visible.iter().copied().fold(f64::INFINITY, f64::min),
+                text,
+            });
+        }
+        ExactFunctions.softmax(layer, head, queries, scores, first)
+    }
+
+    fn silu(&mut self, layer: usize, gate: &mut Array2<f32>) -> Result<()> {
+        let range = &mut self.layer(layer)?.gate;
+        gate.iter().for_each(|value| range.add(f64::from(*value)));
+        ExactFunctions.silu(layer, gate)
+    }
+
+    fn refresh(&mut self, layer: usize, tensor: Refreshed, values: &mut Array2<f32>) -> Result<()> {
+        if matches!(tensor, Refreshed::MiddleResidual | Refreshed::Residual) {
+            for row in values.rows() {
+                for (largest, value) in self.residual_features.iter_mut().zip(row) {
+                    *largest = largest.max(f64::from(value.abs()));
+                }
+            }
+        }
+        let magnitudes = &mut self.layer(layer)?.magnitudes;
+        let kept = match tensor {
+            Refreshed::AttentionOutput => &mut magnitudes.attention_output,
+            Refreshed::MiddleResidual => &mut magnitudes.middle_residual,
+            Refreshed::Up => &mut magnitudes.up,
+            Refreshed::Gate => &mut magnitudes.gate,
+            Refreshed::Residual => &mut magnitudes.residual,
+        };
+        *kept = kept.max(largest_magnitude(values.view()));
+        Ok(())
+    }
+
+    fn observe(&mut self, layer: usize, tensor: Observed, values: ArrayView2<'_, f32>) -> Result<()> {
+        let magnitudes = &mut self.layer(layer)?.magnitudes;
+        let kept = match tensor {
+            Observed::Query => &mut magnitudes.query,
+            Observed::Key => &mut magnitudes.key,
+            Observed::Value => {
+                let heads = magnitudes.value.len().max(1);
+                for (kept, head) in
+                    magnitudes.value.iter_mut().zip(values.axis_chunks_iter(Axis(1), values.ncols() / heads))
+                {
+                    *kept = kept.max(largest_magnitude(head));
+                }
+                return Ok(());
+            }
+            Observed::DownInput => &mut magnitudes.down_input,
+        };
+        *kept = kept.max(largest_magnitude(values));
+        Ok(())
+    }
+}
+
+fn largest_magnitude(values: ArrayView2<'_, f32>) -> f64 {
+    f64::from(values.iter().fold(0f32, |largest, value| largest.max(value.abs())))
+}
+
+fn log_sum_exp(values: &[f64], factor: f64) -> f64 {
+    let largest = factor * values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    largest + values.iter().map(|value| (factor * value - largest).exp()).sum::<f64>().ln()
+}

@@ -1,0 +1,64 @@
+//! Operations of the packings that recompute the whole prefix, as whoever can run them counts them.
+
+use crate::contract::{LevelCounts, Result};
+use crate::placement::Work;
+
+/// Work by level below the input's.
+pub type Stages = Vec<Work>;
+
+/// Counts of MOAI's and THOR's products.
+pub trait RecomputeCounts {
+    /// MOAI's columns `inputs` → `outputs` over all sequences side by side.
+    ///
+    /// # Errors
+    /// Those of MOAI's packing.
+    fn moai_product(&self, tokens: usize, inputs: usize, outputs: usize) -> Result<Stages>;
+
+    /// MOAI's Q·Kᵀ and P·V of one head, over all sequences side by side.
+    ///
+    /// # Errors
+    /// Those of MOAI's packing.
+    fn moai_attention(&self, tokens: usize, head_dim: usize) -> Result<(Stages, Stages)>;
+
+    /// THOR's product of `sources` ciphertexts to `results` ciphertexts of `diagonals` diagonals each, two results folded.
+    ///
+    /// # Errors
+    /// Those of THOR's packing.
+    fn thor_product(&self, diagonals: usize, sources: usize, results: usize) -> Result<Stages>;
+
+    /// THOR's Q·Kᵀ and P·V of one ciphertext of heads.
+    ///
+    /// # Errors
+    /// Those of THOR's packing.
+    fn thor_attention(&self, diagonals: usize, tokens: usize, head_dim: usize) -> Result<(Stages, Stages)>;
+}
+
+impl From<LevelCounts> for Work {
+    fn from(counts: LevelCounts) -> Self {
+        Self {
+            plaintext_products: counts.plaintext_products as f64,
+            constant_products: counts.constant_products as f64,
+            ciphertext_products: counts.ciphertext_products as f64,
+            relinearizations: counts.relinearizations as f64,
+            rescales: counts.rescales as f64,
+            rotations: counts.rotations as f64,
+            rotations_hoisted: counts.rotations_hoisted as f64,
+            conjugations: counts.conjugations as f64,
+            additions: counts.additions as f64,
+            encodings: 0.0,
+        }
+    }
+}
+
+/// Every stage times `factor`.
+#[must_use]
+pub fn times(stages: &[Work], factor: f64) -> Stages {
+    stages.iter().map(|work| *work * factor).collect()
+}
+
+/// Stage by stage.
+#[must_use]
+pub fn sum(a: &[Work], b: &[Work]) -> Stages {
+    let at = |stages: &[Work], index: usize| stages.get(index).copied().unwrap_or_default();
+    (0..a.len().max(b.len())).map(|index| at(a, index) + at(b, index)).collect()
+}

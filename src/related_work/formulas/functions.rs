@@ -1,0 +1,145 @@
+//! What the non-linear functions of a layer cost in levels and products.
+
+use crate::placement::Work;
+
+/// Levels and work of one function on one ciphertext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FunctionWork {
+    /// Levels it takes.
+    pub depth: usize,
+    /// Products of two ciphertexts.
+    pub products: usize,
+    /// Products with constants.
+    pub constants: usize,
+}
+
+impl FunctionWork {
+    /// A polynomial of `degree` by Paterson–Stockmeyer: ⌈log₂(degree + 1)⌉ levels and `affine` more for the map of its
+    /// interval, about √(2·degree) + log₂ degree products, one constant a coefficient.
+    #[must_use]
+    pub fn polynomial(degree: usize, affine: usize) -> Self {
+        let levels = (degree + 1).next_power_of_two().trailing_zeros() as usize;
+        // Baby powers up to 2^l, then one product for each of the 2^(levels − l) − 1 inner nodes of the tree.
+        let products = (1..=levels.max(1))
+            .map(|babies| {
+                (1usize << babies) - 2 + levels.saturating_sub(babies) + (1 << (levels - babies)) - 1
+            })
+            .min()
+            .unwrap_or(0);
+        Self { depth: levels + affine, products, constants: degree }
+    }
+
+    /// `products` products in sequence, one level each.
+    #[must_use]
+    pub fn sequence(depth: usize, products: usize) -> Self {
+        Self { depth, products, constants: 0 }
+    }
+
+    /// As work, on `ciphertexts` ciphertexts.
+    #[must_use]
+    pub fn work(&self, ciphertexts: usize) -> Work {
+        let times = ciphertexts as f64;
+        let constants = self.constants as f64 * times;
+        Work::products(self.products as f64 * times)
+            + Work { constant_products: constants, additions: constants, ..Work::default() }
+    }
+}
+
+/// How softmax divides by its denominator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Division {
+    /// The weights are divided before they meet the values (the paper).
+    Before(FunctionWork),
+    /// The sum over values is divided, by one inverse.
+    Deferred(FunctionWork),
+    /// The sum over values and the denominator are iterated together, refreshed between two halves of the iterations.
+    Relaxed {
+        /// Iterations before the refresh.
+        first: usize,
+        /// Iterations after it.
+        last: usize,
+    },
+}
+
+/// The functions of one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Functions {
+    /// 1/√x of the first norm.
+    pub input_norm: FunctionWork,
+    /// 1/√x of the second norm.
+    pub post_attention_norm: FunctionWork,
+    /// exp.
+    pub exponential: FunctionWork,
+    /// Division of the softmax.
+    pub division: Division,
+    /// SiLU or GELU.
+    pub activation: FunctionWork,
+    /// Levels of the mask after the output and down projections; 0 when something later clears the junk.
+    pub mask: usize,
+}
+
+impl Functions {
+    /// The paper's: Newton and Goldschmidt for the norms, (1 + x/2⁸)^2⁸, Goldschmidt division of the weights, degree
+    /// 127 for SiLU, a mask after each projection (spec sections 5, 6, 10b).
+    #[must_use]
+    pub fn paper() -> Self {
+        let norm = FunctionWork { depth: 13, products: 19, constants: 8 };
+        Self {
+            input_norm: norm,
+            post_attention_norm: norm,
+            exponential: FunctionWork::sequence(8, 8),
+            division: Division::Before(FunctionWork::sequence(11, 18)),
+            activation: FunctionWork::polynomial(127, 1),
+            mask: 1,
+        }
+    }
+
+    /// Polynomials for 1/√x (degree 63) and 1/x (degree 63), division deferred (spec section 10b).
+    #[must_use]
+    pub fn polynomials() -> Self {
+        let norm = FunctionWork::polynomial(63, 1);
+        Self {
+            input_norm: norm,
+            post_attention_norm: norm,
+            exponential: FunctionWork::sequence(7, 7),
+            division: Division::Deferred(FunctionWork::polynomial(63, 2)),
+            activation: FunctionWork::polynomial(127, 1),
+            mask: 1,
+        }
+    }
+
+    /// What calibration finds for a typical layer of SmolLM2: 1/√x of degree 31, exp as degree 7 and three squarings,
+    /// 13 relaxed iterations, SiLU of degree 31, junk cleared by functions of zero on it.
+    #[must_use]
+    pub fn calibrated() -> Self {
+        let norm = FunctionWork::polynomial(31, 1);
+        let exponential = FunctionWork::polynomial(7, 0);
+        Self {
+            input_norm: norm,
+            post_attention_norm: norm,
+            exponential: FunctionWork {
+                depth: exponential.depth + 3,
+                products: exponential.products + 3,
+                ..exponential
+            },
+            division: Division::Relaxed { first: 6, last: 7 },
+            activation: FunctionWork::polynomial(31, 1),
+            mask: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polynomials_take_the_levels_of_their_degree_and_few_products() {
+        for (degree, depth, most) in [(7, 3, 5), (15, 4, 8), (31, 5, 11), (63, 6, 16), (127, 7, 24)] {
+            let work = FunctionWork::polynomial(degree, 0);
+            assert_eq!(work.depth, depth, "degree {degree}");
+            assert!(work.products <= most, "degree {degree}: {} products", work.products);
+        }
+    }
+}

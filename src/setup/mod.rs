@@ -1,0 +1,3 @@
+//! What a model and a preset make ready for both parties.
+
+pub mod calibrate;
