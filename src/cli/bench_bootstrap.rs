@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use cachemir::backend::native::{NativeClient, NativeEvaluator};
 use cachemir::bootstrapping::{BootstrapParameters, expected_at_least, integer_parts};
 use cachemir::contract::{
-    BootstrapRequest, BootstrapSummary, Client, Complex64, Evaluator, KeyRequest, Level,
+    BootstrapRequest, BootstrapSummary, Client, Complex64, Evaluator, KeyRequest, Level, Refreshed,
 };
 use clap::Args;
 use rand::{Rng, SeedableRng};
@@ -232,15 +232,15 @@ impl BenchBootstrap {
         let wanted = self.values(input, setup.slots, setup.client.slots());
         let ciphertext = setup.client.encrypt(&wanted, setup.summary.minimum_input_level)?;
         let level = Level(setup.summary.output_level.0 - (iterations - 1));
-        let request = BootstrapRequest { level, slots: setup.slots, iterations, real: input == REAL };
+        let request = BootstrapRequest::all(level, setup.slots).iterations(iterations).real(input == REAL);
         let mut seconds = Vec::new();
         let mut errors = Vec::new();
         for _ in 0..self.repeat.max(1) {
             let start = Instant::now();
-            let result = setup.evaluator.bootstrap(&ciphertext, request)?;
+            let result = setup.evaluator.bootstrap(&ciphertext, &request)?;
             seconds.push(start.elapsed().as_secs_f64());
             let found = setup.client.decrypt_bootstrapped(&result, setup.summary)?;
-            errors.extend(error_bits(&found, &wanted, request.real));
+            errors.extend(error_bits(&found, &wanted, input == REAL));
         }
         seconds.sort_by(f64::total_cmp);
         let min_s = seconds.first().copied().unwrap_or(0.0);
@@ -268,15 +268,10 @@ impl BenchBootstrap {
     fn chain_of_bootstraps(&self, setup: &Setup) -> anyhow::Result<Vec<ChainRow>> {
         let wanted = self.values("uniform", setup.slots, setup.client.slots());
         let mut ciphertext = setup.client.encrypt(&wanted, setup.summary.minimum_input_level)?;
-        let request = BootstrapRequest {
-            level: setup.summary.output_level,
-            slots: setup.slots,
-            iterations: 1,
-            real: false,
-        };
+        let request = BootstrapRequest::all(setup.summary.output_level, setup.slots);
         let mut rows = Vec::new();
         for bootstraps in 1..=self.chain {
-            ciphertext = setup.evaluator.bootstrap(&ciphertext, request)?;
+            ciphertext = setup.evaluator.bootstrap(&ciphertext, &request)?;
             let found = setup.client.decrypt_bootstrapped(&ciphertext, setup.summary)?;
             let (precision_min_bits, precision_mean_bits) = summarize(&error_bits(&found, &wanted, false));
             let squares: f64 = found.iter().zip(&wanted).map(|(x, y)| (x - y).norm_sqr()).sum();
@@ -298,7 +293,11 @@ impl BenchBootstrap {
         let wanted = self.values("uniform", setup.slots, setup.client.slots());
         let ciphertext = setup.client.encrypt(&wanted, setup.summary.minimum_input_level)?;
         let bootstrapper = setup.evaluator.bootstrapper().context("no bootstrapping keys")?;
-        let raised = bootstrapper.raised(setup.evaluator.levelled(), &ciphertext, setup.slots)?;
+        let raised = bootstrapper.raised(
+            setup.evaluator.levelled(),
+            &ciphertext,
+            &Refreshed::All { period: setup.slots, real: false },
+        )?;
         let counts = integer_parts(setup.client.ckks(), &raised)?;
         let coefficients = counts.values().sum();
         let largest = counts.keys().map(|i| i.abs()).max().unwrap_or(0);
