@@ -142,14 +142,25 @@ fn a_bootstrap_of_few_values_fails_with_at_most_2_to_the_minus_100() {
 }
 
 #[test]
-fn the_chain_for_few_values_leaves_eighteen_levels_below_the_limit() {
-    let parameters = BootstrapParameters::n16_few();
-    parameters.check().unwrap();
-    let few = parameters.summary().few.unwrap();
-    assert_eq!((few.minimum_input_level, few.output_level), (Level(1), Level(19)));
-    assert_eq!((parameters.minimum_input_level(), parameters.output_level()), (3, 16), "all slots");
-    let bits: f64 = parameters.chain.stretches.iter().map(|s| s.levels as f64 * s.log2_scale).sum();
-    assert!(bits + 9.0 * 49.9 <= 1747.0, "log2(QP) = {}", bits + 9.0 * 49.9);
+fn the_chains_for_few_values_leave_seventeen_and_eighteen_levels_below_the_limit() {
+    for (parameters, output, digits) in
+        [(BootstrapParameters::n16_few(), 18, 3), (BootstrapParameters::n16_few_deep(), 19, 4)]
+    {
+        parameters.check().unwrap();
+        let few = parameters.summary().few.unwrap();
+        assert_eq!((few.minimum_input_level, few.output_level), (Level(1), Level(output)));
+        assert_eq!(
+            (parameters.minimum_input_level(), parameters.output_level()),
+            (3, output - 3),
+            "all slots"
+        );
+        let chain = &parameters.chain;
+        let bits: f64 = chain.stretches.iter().map(|s| s.levels as f64 * s.log2_scale).sum();
+        let special = chain.special_primes as f64 * chain.special_bits;
+        assert!(bits + 49.9 + special <= 1747.0, "log2(QP) = {}", bits + 49.9 + special);
+        let limbs: usize = chain.stretches.iter().map(|s| s.levels * s.primes_per_level).sum();
+        assert_eq!((1 + limbs).div_ceil(chain.special_primes), digits);
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use subject::{ChainRow, Kind, OverflowRow, Row, Subject};
 /// Time, precision, overflow, memory and security of a bootstrap.
 #[derive(Args)]
 pub struct BenchBootstrap {
-    /// Parameters: n16 (all slots under n16, few values under n16-few), n16-few (both under it), or test12 and test13
+    /// Parameters: n16 (all slots under n16, few values under n16-few), n16-few or n16-few-deep (both kinds under it), or test12 and test13
     /// (insecure).
     #[arg(long, default_value = "n16")]
     preset: String,
@@ -79,9 +79,10 @@ impl BenchBootstrap {
         Ok(match self.preset.as_str() {
             "n16" => [BootstrapParameters::n16(), BootstrapParameters::n16_few()],
             "n16-few" => same(BootstrapParameters::n16_few()),
+            "n16-few-deep" => same(BootstrapParameters::n16_few_deep()),
             "test12" => same(BootstrapParameters::test(12, 3)),
             "test13" => same(BootstrapParameters::test(13, 3)),
-            other => bail!("no preset `{other}`: use n16, n16-few, test12 or test13"),
+            other => bail!("no preset `{other}`: use n16, n16-few, n16-few-deep, test12 or test13"),
         })
     }
 
