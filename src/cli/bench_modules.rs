@@ -127,11 +127,7 @@ impl Modules {
         if insecure {
             eprintln!("warning: preset `test` is insecure");
         }
-        let summary = BootstrapSummary {
-            output_level: Level(parameters.output_level()),
-            minimum_input_level: Level(parameters.minimum_input_level()),
-            bound: parameters.bound.min(1.0),
-        };
+        let summary = BootstrapSummary { bound: parameters.bound.min(1.0), ..parameters.summary() };
         let client = NativeClient::with_bootstrapping(parameters, None)?;
         let subject = match &self.shape {
             Some(_) => None,
@@ -324,15 +320,10 @@ impl Bench {
         let x = self.zero(low)?;
         for (done, level) in all.iter().enumerate() {
             progress.show("bootstraps, level", done, all.len());
-            let request = BootstrapRequest {
-                level: Level(*level),
-                slots: self.client.slots(),
-                iterations: 1,
-                real: false,
-            };
-            let seconds = self.timed(|| self.evaluator.bootstrap(&x, request))?;
-            let real = BootstrapRequest { real: true, ..request };
-            let real_seconds = Some(self.timed(|| self.evaluator.bootstrap(&x, real))?);
+            let request = BootstrapRequest::all(Level(*level), self.client.slots());
+            let seconds = self.timed(|| self.evaluator.bootstrap(&x, &request))?;
+            let real = request.real(true);
+            let real_seconds = Some(self.timed(|| self.evaluator.bootstrap(&x, &real))?);
             rows.push(BootstrapRow { level: Level(*level), seconds, real_seconds, source: Source::Measured });
         }
         progress.clear();

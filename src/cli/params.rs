@@ -33,6 +33,8 @@ struct Preset {
     keys: Vec<Key>,
     levels_after_bootstrap: Option<usize>,
     log2_failure: Option<f64>,
+    levels_after_bootstrap_of_few_values: Option<usize>,
+    log2_failure_of_few_values: Option<f64>,
 }
 
 /// One kind of key, at its largest.
@@ -82,6 +84,8 @@ impl Params {
             levelled(n16_levelled())?,
             bootstrapping("test-bootstrap", &BootstrapParameters::test(12, 6), false)?,
             bootstrapping("n16", &BootstrapParameters::n16(), true)?,
+            bootstrapping("n16-few", &BootstrapParameters::n16_few(), true)?,
+            bootstrapping("n16-few-deep", &BootstrapParameters::n16_few_deep(), true)?,
         ];
         for preset in &presets {
             print_preset(preset);
@@ -133,6 +137,8 @@ fn levelled(literal: ParametersLiteral) -> anyhow::Result<Preset> {
         keys,
         levels_after_bootstrap: None,
         log2_failure: None,
+        levels_after_bootstrap_of_few_values: None,
+        log2_failure_of_few_values: None,
     })
 }
 
@@ -146,6 +152,8 @@ fn bootstrapping(name: &str, parameters: &BootstrapParameters, secure: bool) -> 
         KeySwitchingKey::predicted_bytes(ring.degree(), 1, parameters.ephemeral_special_primes);
     let back_bytes = ModRaise::predicted_bytes(&built, parameters)?.saturating_sub(ephemeral_bytes);
     let dense = SecretKind::UniformTernary;
+    let few =
+        parameters.summary().few.map(|few| few.output_level.0.saturating_sub(few.minimum_input_level.0));
     Ok(Preset {
         name: name.to_owned(),
         log2_n,
@@ -162,6 +170,8 @@ fn bootstrapping(name: &str, parameters: &BootstrapParameters, secure: bool) -> 
             parameters.output_level().saturating_sub(parameters.minimum_input_level()),
         ),
         log2_failure: Some(parameters.log2_failure()),
+        levels_after_bootstrap_of_few_values: few,
+        log2_failure_of_few_values: parameters.log2_failure_few(),
     })
 }
 
@@ -178,6 +188,11 @@ fn print_preset(preset: &Preset) {
     );
     if let Some(levels) = preset.levels_after_bootstrap {
         println!("  levels between bootstraps  {levels}");
+    }
+    if let (Some(levels), Some(log2)) =
+        (preset.levels_after_bootstrap_of_few_values, preset.log2_failure_of_few_values)
+    {
+        println!("  of few values              {levels}, failure 2^{log2:.1}");
     }
     for key in &preset.keys {
         println!("  {}, {:.1} MB a key", key.margin, key.bytes as f64 / 1e6);

@@ -117,8 +117,8 @@ pub fn bootstrap<C: Client>(client: &C, repetitions: usize) -> anyhow::Result<Sa
     let level = summary.minimum_input_level;
     let x = values(slots, 1);
     let a = client.encrypt(&x, level)?;
-    let request = BootstrapRequest { level: summary.output_level, slots, iterations: 1, real: false };
-    let (times, output) = timed(repetitions, || Ok(evaluator.bootstrap(&a, request)?))?;
+    let request = BootstrapRequest::all(summary.output_level, slots);
+    let (times, output) = timed(repetitions, || Ok(evaluator.bootstrap(&a, &request)?))?;
     let (precision_min_bits, precision_mean_bits) = precision(&client.decrypt(&output)?, &x);
     Ok(Samples {
         op: Operation::Bootstrap,
