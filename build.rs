@@ -85,20 +85,40 @@ fn git(arguments: &[&str]) -> Option<String> {
     (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }
 
-/// Sets CACHEMIR_COMMIT: the commit, with `-dirty` when the sources differ from it, or `unknown` outside a checkout.
+/// The commit that `cargo package` wrote into the package, with `-packaged`.
+fn packaged_commit(root: &std::path::Path) -> Option<String> {
+    let text = std::fs::read_to_string(root.join(".cargo_vcs_info.json")).ok()?;
+    let (_, hash) = text.split_once("\"sha1\"")?;
+    let hash: String = hash.chars().filter(char::is_ascii_hexdigit).take(12).collect();
+    (hash.len() == 12).then(|| format!("{hash}-packaged"))
+}
+
+/// The commit of this repository, with `-dirty` when the sources differ from it. `None` where the sources lie in no
+/// checkout, or in the checkout of something else.
+fn checked_out_commit(root: &std::path::Path) -> Option<String> {
+    let top = git(&["rev-parse", "--show-toplevel"])?;
+    if std::fs::canonicalize(top).ok()? != std::fs::canonicalize(root).ok()? {
+        return None;
+    }
+    let log = git(&["rev-parse", "--git-path", "logs/HEAD"]);
+    if let Some(log) = log.filter(|log| std::fs::exists(log).unwrap_or(false)) {
+        println!("cargo::rerun-if-changed={log}");
+    }
+    git(&["describe", "--always", "--exclude=*", "--abbrev=12", "--dirty"])
+}
+
+/// Sets CACHEMIR_COMMIT, which every report names: the packaged commit, that of the checkout, or, for a package made outside
+/// a checkout, the version with `-packaged`.
 fn record_commit() {
     println!("cargo::rerun-if-changed=build.rs");
     // A change of the sources must not build the bridge anew.
     if cfg!(not(feature = "openfhe")) {
         println!("cargo::rerun-if-changed=src");
     }
-    if let Some(log) =
-        git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| std::fs::exists(log).unwrap_or(false))
-    {
-        println!("cargo::rerun-if-changed={log}");
-    }
-    let commit = git(&["describe", "--always", "--exclude=*", "--abbrev=12", "--dirty"]);
-    println!("cargo::rustc-env=CACHEMIR_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+    let root = std::path::PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let version = || format!("{}-packaged", std::env::var("CARGO_PKG_VERSION").unwrap_or_default());
+    let commit = packaged_commit(&root).or_else(|| checked_out_commit(&root)).unwrap_or_else(version);
+    println!("cargo::rustc-env=CACHEMIR_COMMIT={commit}");
 }
 
 fn main() {

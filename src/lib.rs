@@ -8,6 +8,8 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`pages`] | tables, charts and HTML pages of results |
+//! | [`benchmarks`] | what benches and comparisons measure |
 //! | [`setup`] | what a model and a preset make ready for both parties |
 //! | [`fidelity`] | exact against encrypted: teacher forcing, shadow runs, verification |
 //! | [`generation`] | client, server, session, sampling, checkpoint |
@@ -22,9 +24,11 @@
 //! | [`circuits`] | functions over any backend: Chebyshev, homomorphic DFT, 1/x, 1/√x, exp, SiLU |
 //! | [`ckks`] | levelled RNS-CKKS |
 //! | [`ring`] | primes, NTT, RNS polynomials, base conversion, samplers |
+//! | [`measure`] | medians, bits of precision, memory, reports, atomic files: one of each |
 //! | [`contract`] | what every backend is: traits, levels, scales, errors |
 
 pub mod backend;
+pub mod benchmarks;
 pub mod bootstrapping;
 pub mod calibration;
 pub mod circuits;
@@ -35,8 +39,10 @@ pub mod contract;
 pub mod decoder;
 pub mod fidelity;
 pub mod generation;
+pub mod measure;
 pub mod model;
 pub mod packing;
+pub mod pages;
 pub mod placement;
 pub mod related_work;
 pub mod ring;

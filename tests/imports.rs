@@ -14,8 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// From the top down. A layer may import the layers after it.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 19] = [
     "cli",
+    "pages",
+    "benchmarks",
     "setup",
     "fidelity",
     "generation",
@@ -30,11 +32,14 @@ const LAYERS: [&str; 16] = [
     "circuits",
     "ckks",
     "ring",
+    "measure",
     "contract",
 ];
 
 /// Layers that may import even less than everything below them.
-const NARROW: [(&str, &[&str]); 3] = [
+const NARROW: [(&str, &[&str]); 4] = [
+    // Used by everyone, so that it can know none of them.
+    ("measure", &["contract"]),
     // Generic over any backend.
     ("packing", &["circuits", "contract"]),
     ("circuits", &["contract"]),

@@ -5,7 +5,7 @@
 //! order (relinearization, conjugation, rotations by step), so equal sets are equal bytes. Sizes follow from the table and
 //! the parameters and must agree with what the container states; memory is taken key by key as the data arrives.
 
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use super::evaluation_keys::GaloisKey;
 use super::fields::{FieldReader, extend_u64};
 use super::{EvaluationKeys, KeySwitchingKey, Parameters};
 use crate::contract::{Error, KeyRequest, Level, Result};
+use crate::measure::AtomicFile;
 use crate::ring::{Automorphism, RnsPolynomial, conjugation_element, rotation_element};
 
 const RELINEARIZATION: usize = 0;
@@ -193,14 +194,9 @@ impl EvaluationKeys {
     /// [`Error::Io`].
     pub fn save(&self, parameters: &Parameters, path: &Path) -> Result<()> {
         let io = |source| Error::Io { path: path.display().to_string(), source };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(io)?;
-        let writer = BufWriter::new(file);
-        let writer = self.write_named(parameters, writer, &path.display().to_string())?;
-        let file = writer.into_inner().map_err(|error| io(error.into_error()))?;
-        file.as_file().sync_all().map_err(io)?;
-        file.persist(path).map_err(|error| io(error.error))?;
-        Ok(())
+        let file = AtomicFile::create(path).map_err(io)?;
+        let file = self.write_named(parameters, file, &path.display().to_string())?;
+        file.commit().map_err(io)
     }
 
     /// Reads what [`Self::save`] wrote.

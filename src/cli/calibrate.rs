@@ -6,6 +6,7 @@ use crate::calibration::table::{
     CALIBRATION_FILE, CalibrationTable, CalibrationTargets, LayerCalibration, SoftmaxMethod,
 };
 use crate::fidelity::agreement::FidelitySummary;
+use crate::measure::{Report, write_atomically};
 use crate::model::prepared::{PreparedModel, TextPart, built_in, read_texts};
 use crate::setup::calibrate::{CalibrationOutcome, calibrate};
 use anyhow::Context;
@@ -13,7 +14,6 @@ use clap::Args;
 use serde::Serialize;
 
 use super::progress::Progress;
-use super::report::{Report, write_atomically};
 
 /// Flags of `calibrate`.
 #[derive(Args)]
@@ -108,7 +108,7 @@ impl Calibrate {
                     .collect(),
                 held_out: outcome.held_out.fidelity,
             };
-            Report::new("calibrate", "simulated", "none", false, body).write(&path)?;
+            Report::new("calibrate", "simulated", "none", body).write(&path)?;
         }
         Ok(())
     }

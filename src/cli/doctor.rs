@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::ring::kernels::Kernels;
 use clap::Args;
 use serde::Serialize;
 
-use super::machine::{Machine, available_memory_bytes};
-use super::report::Report;
+use crate::measure::{Machine, Report, available_memory_bytes};
+use crate::ring::kernels::Kernels;
 
 /// Flags of `doctor`.
 #[derive(Args)]
@@ -27,31 +26,23 @@ struct Findings {
 impl Doctor {
     /// Prints the findings.
     pub fn run(self) -> anyhow::Result<()> {
-        let machine = Machine::detect();
+        let (machine, available) = (Machine::detect(), available_memory_bytes());
+        let gibibytes = |bytes: Option<u64>| {
+            let bytes = bytes.map(|bytes| format!("{:.1} GiB", bytes as f64 / f64::from(1u32 << 30)));
+            bytes.unwrap_or_else(|| "not known on this system".to_owned())
+        };
         let openfhe =
             if cfg!(feature = "openfhe") { "built in" } else { "not built in (cargo feature `openfhe`)" };
         println!("cores      {}", machine.cores);
-        println!(
-            "simd       {}",
-            if machine.simd.is_empty() {
-                "none: portable kernels".to_owned()
-            } else {
-                machine.simd.join(", ")
-            }
-        );
+        println!("simd       {}", machine.simd_text());
         println!("kernels    {}", Kernels::detect().name());
-        println!("memory     {:.1} GiB", machine.memory_bytes as f64 / f64::from(1u32 << 30));
-        if let Some(bytes) = available_memory_bytes() {
-            println!("available  {:.1} GiB", bytes as f64 / f64::from(1u32 << 30));
-        }
+        println!("memory     {}", gibibytes(machine.memory_bytes));
+        println!("available  {}", gibibytes(available));
         println!("openfhe    {openfhe}");
         if let Some(path) = self.json {
-            let body = Findings {
-                kernels: Kernels::detect().name(),
-                available_memory_bytes: available_memory_bytes(),
-                openfhe,
-            };
-            Report::new("doctor", "none", "none", false, body).write(&path)?;
+            let kernels = Kernels::detect().name();
+            let body = Findings { kernels, available_memory_bytes: available, openfhe };
+            Report::new("doctor", "none", "none", body).write(&path)?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::fidelity::agreement::FidelitySummary;
 use crate::fidelity::approximated_model::{BootstrapNoise, SiteHeadroom};
 use crate::fidelity::teacher_forcing::{BUCKET, teacher_forced};
 use crate::generation::client::GenerationClient;
+use crate::measure::Report;
 use crate::model::prepared::{PreparedModel, TextPart, built_in, read_texts};
 use crate::model::weights::Weights;
 use crate::setup::calibrate::{SimulationOutcome, simulate};
@@ -21,7 +22,6 @@ use serde::Serialize;
 use super::decoder_setup::DecoderSetup;
 use super::model_directory::{calibration, model_directory};
 use super::progress::Progress;
-use super::report::Report;
 use super::scheme::{Preset, Scheme};
 
 /// What computes the approximated model.
@@ -155,7 +155,7 @@ impl Eval {
                 out_of_interval: outcome.outside(),
                 headroom: &outcome.headroom,
             };
-            Report::new("eval", "simulated", "none", false, body).write(path)?;
+            Report::new("eval", "simulated", "none", body).write(path)?;
         }
         Ok(())
     }
@@ -216,8 +216,7 @@ impl Eval {
                 stopped: stopped.clone(),
                 kl_by_position: &outcome.kl_by_position,
             };
-            let insecure = self.backend == EvalBackend::Clear || self.preset == Preset::Test;
-            Report::new("eval", scheme.name, self.preset.name(), insecure, body).write(path)?;
+            Report::new("eval", scheme.name, self.preset.name(), body).write(path)?;
         }
         if let Some(stopped) = stopped {
             anyhow::bail!("the comparison ended early, {stopped}");

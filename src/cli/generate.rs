@@ -15,6 +15,7 @@ use crate::generation::client::GenerationClient;
 use crate::generation::sampling::Sampling;
 use crate::generation::server::GenerationServer;
 use crate::generation::session::{GeneratedToken, GenerationRequest, Session};
+use crate::measure::{Report, available_memory_bytes, peak_memory_bytes, write_atomically};
 use crate::model::prepared::PreparedModel;
 use crate::model::weights::Weights;
 use anyhow::Context;
@@ -24,9 +25,7 @@ use super::decoder_setup::DecoderSetup;
 use super::generate_page::html_page;
 use super::generate_report::{GenerateReport, failures, precision_min_bits, print_closing, print_precision};
 use super::head::Head;
-use super::machine::{available_memory_bytes, peak_memory_bytes};
 use super::model_directory::{calibration, model_directory};
-use super::report::{Report, write_atomically};
 use super::scheme::{Preset, Scheme};
 
 /// Rough memory of a decode step beside the keys: ciphertexts, diagonals and plaintexts in flight.
@@ -299,8 +298,7 @@ impl Generate {
             verification,
         };
         print_closing(&report);
-        let insecure = self.backend == Backend::Clear || self.preset == Preset::Test;
-        let report = Report::new("generate", scheme.name, self.preset.name(), insecure, report);
+        let report = Report::new("generate", scheme.name, self.preset.name(), report);
         if let Some(path) = &self.json {
             report.write(path)?;
         }

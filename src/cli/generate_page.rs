@@ -1,64 +1,44 @@
 //! The report of a generation for people: one self-contained HTML page with plots.
 
-use std::fmt::Write as _;
+use maud::{Markup, html};
 
 use crate::fidelity::shadow::StagePrecision;
 use crate::fidelity::verification::Verification;
-use crate::placement::escape_html;
+use crate::measure::Report;
+use crate::pages::{Series, key_value_table, line_chart, page, svg};
 
-use super::chart::{Series, line_chart};
 use super::generate_report::GenerateReport;
-use super::report::Report;
 
 /// The page. It refers to nothing outside itself.
 pub fn html_page(report: &Report<GenerateReport>, prompt: &str) -> anyhow::Result<String> {
     let body = report.body();
-    let mut page = String::from(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Private generation</title><style>\
-         body{font:14px sans-serif;margin:24px;max-width:820px;color:#222}table{border-collapse:collapse;margin:8px 0 20px}\
-         td,th{border-bottom:1px solid #e4e4e4;padding:3px 14px 3px 0;text-align:left}svg{display:block;margin:8px 0 24px}\
-         blockquote{background:#f4f6f4;padding:12px;margin:8px 0;white-space:pre-wrap}.warn{color:#c8432b}</style></head><body>",
-    );
-    let _ = write!(
-        page,
-        "<h1>Private generation</h1><blockquote><b>{}</b>{}</blockquote>",
-        escape_html(prompt),
-        escape_html(&body.text)
-    );
-    if report.insecure() {
-        page.push_str("<p class=\"warn\">These parameters claim no security.</p>");
-    }
-    table(&mut page, "Run", &run_rows(report));
-    if !body.security.is_empty() {
-        let rows: Vec<(String, String)> = body
-            .security
-            .iter()
-            .map(|key| (format!("{} key", key.name), key.to_string()))
-            .chain(
-                body.log2_failure_run
-                    .map(|log2| ("failure of a bootstrap".to_owned(), format!("2^{log2:.1}"))),
-            )
-            .collect();
-        table(&mut page, "Security", &rows);
-    }
-    page.push_str(&seconds_chart(&body.token_seconds)?);
-    if let Some(check) = &body.verification {
-        page.push_str(&fidelity(check)?);
-    }
-    if !body.stages.is_empty() {
-        page.push_str("<h2>Precision</h2>");
-        page.push_str(&stages_charts(&body.stages)?);
-    }
-    page.push_str("</body></html>\n");
-    Ok(page)
-}
-
-fn table(page: &mut String, title: &str, rows: &[(String, String)]) {
-    let _ = write!(page, "<h2>{}</h2><table>", escape_html(title));
-    for (name, value) in rows {
-        let _ = write!(page, "<tr><td>{}</td><td>{}</td></tr>", escape_html(name), escape_html(value));
-    }
-    page.push_str("</table>");
+    let security: Vec<(String, String)> = body
+        .security
+        .iter()
+        .map(|key| (format!("{} key", key.name), key.to_string()))
+        .chain(
+            body.log2_failure_run.map(|log2| ("failure of a bootstrap".to_owned(), format!("2^{log2:.1}"))),
+        )
+        .collect();
+    let content = html! {
+        blockquote { b { (prompt) } (body.text) }
+        @if report.insecure() {
+            p.warn { "Nothing here was securely encrypted." }
+        }
+        (key_value_table("Run", &run_rows(report)))
+        @if !body.security.is_empty() {
+            (key_value_table("Security", &security))
+        }
+        (svg(&seconds_chart(&body.token_seconds)?))
+        @if let Some(check) = &body.verification {
+            (fidelity(check)?)
+        }
+        @if !body.stages.is_empty() {
+            h2 { "Precision" }
+            (svg(&stages_charts(&body.stages)?))
+        }
+    };
+    Ok(page("Private generation", &content))
 }
 
 fn run_rows(report: &Report<GenerateReport>) -> Vec<(String, String)> {
@@ -95,14 +75,13 @@ fn run_rows(report: &Report<GenerateReport>) -> Vec<(String, String)> {
     ]
 }
 
-fn seconds_chart(seconds: &[f64]) -> anyhow::Result<String> {
+fn seconds_chart(seconds: &[f64]) -> crate::Result<String> {
     let points = seconds.iter().enumerate().map(|(index, seconds)| (index as f64, *seconds)).collect();
     line_chart("seconds of each new token", ("new token", "s"), &[Series { name: "wall time", points }])
 }
 
 /// The exact model's word on the run.
-fn fidelity(check: &Verification) -> anyhow::Result<String> {
-    let mut page = String::new();
+fn fidelity(check: &Verification) -> crate::Result<Markup> {
     let rows = [
         ("tokens both models saw".to_owned(), check.mode.replace('_', "-")),
         ("top-1 agreement".to_owned(), format!("{:.1} %", 100.0 * check.top1)),
@@ -113,7 +92,6 @@ fn fidelity(check: &Verification) -> anyhow::Result<String> {
         ("KL divergence".to_owned(), format!("{:.2e} nats", check.kl_mean)),
         ("sure tokens that are wrong".to_owned(), check.disagreements.len().to_string()),
     ];
-    table(&mut page, "Against the exact model", &rows);
     let points = |value: fn(&crate::fidelity::agreement::PositionFidelity) -> f64| -> Vec<(f64, f64)> {
         check.positions.iter().map(|at| (at.position as f64, value(&at.fidelity))).collect()
     };
@@ -121,14 +99,16 @@ fn fidelity(check: &Verification) -> anyhow::Result<String> {
         Series { name: "worst logit", points: points(|fidelity| fidelity.logit_max_error.log2()) },
         Series { name: "rms", points: points(|fidelity| fidelity.logit_rms_error.log2()) },
     ];
-    page.push_str(&line_chart("error of the logits", ("new token", "log2"), &errors)?);
     let divergence = [Series { name: "KL", points: points(|fidelity| fidelity.kl.log10()) }];
-    page.push_str(&line_chart("divergence", ("new token", "log10 of nats"), &divergence)?);
-    Ok(page)
+    Ok(html! {
+        (key_value_table("Against the exact model", &rows))
+        (svg(&line_chart("error of the logits", ("new token", "log2"), &errors)?))
+        (svg(&line_chart("divergence", ("new token", "log10 of nats"), &divergence)?))
+    })
 }
 
 /// Every bootstrap of the run in its order.
-fn stages_charts(stages: &[StagePrecision]) -> anyhow::Result<String> {
+fn stages_charts(stages: &[StagePrecision]) -> crate::Result<String> {
     let points = |value: fn(&StagePrecision) -> f64| -> Vec<(f64, f64)> {
         stages.iter().enumerate().map(|(index, stage)| (index as f64, value(stage))).collect()
     };
@@ -192,9 +172,9 @@ mod tests {
             log2_failure_run: None,
             verification: Some(check),
         };
-        let page = html_page(&Report::new("generate", "native", "test", true, body), "<script>").unwrap();
+        let page = html_page(&Report::new("generate", "native", "test", body), "<script>").unwrap();
         assert!(page.contains("&lt;script&gt;") && page.contains("a &lt; b") && !page.contains("<script>"));
-        assert!(page.contains("claim no security") && page.contains("100.0 %"), "{page}");
+        assert!(page.contains("securely encrypted") && page.contains("100.0 %"), "{page}");
         // Two tokens: two seconds, two errors twice, two divergences.
         assert_eq!(page.matches("<circle").count(), 8, "{page}");
         let outside = page.replace("http://www.w3.org/2000/svg", "");

@@ -7,7 +7,7 @@ use crate::fidelity::shadow::StagePrecision;
 use crate::fidelity::verification::Verification;
 use serde::Serialize;
 
-use super::params::KeyMargin;
+use crate::setup::parameter_sets::KeyMargin;
 
 /// Largest error of a logit of the bundled model with which `--verify` succeeds.
 const MAX_LOGIT_ERROR: f64 = 0.05;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::model::import::import_gguf;
 use clap::Args;
 
-use super::machine::peak_memory_bytes;
+use crate::measure::peak_memory_bytes;
 
 /// Flags of `import`.
 #[derive(Args)]

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::contract::Level;
+use crate::measure::{Report, write_atomically};
+use crate::pages::{plan_page, plan_table};
 use crate::placement::{
     BootstrapCosts, CostFile, LevelGraph, OperationCosts, Plan, PlanStep, PlanTarget, Prices, Search,
-    Solution, html_page, place, place_greedily, states_kept, text_table,
+    Solution, place, place_greedily, states_kept,
 };
 use crate::related_work::PublishedTable;
 use crate::related_work::formulas::{CachedPackings, Functions, ModelShape, cached_layer};
@@ -17,7 +19,6 @@ use serde::Serialize;
 use super::costs::{CostArguments, Costs};
 use super::head::Head;
 use super::plan_decoder::{DecoderPlanRequest, plan_decoder};
-use super::report::{Report, write_atomically};
 
 /// Shape without `--model`, `--shape` and modules of a model.
 const DEFAULT_SHAPE: &str = "llama-3-8b";
@@ -206,7 +207,7 @@ impl PlanVerb {
         let plan = Plan::new(target, &layers, &solutions)?;
         let against_greedy = Comparison::new(&solutions, &greedy);
         let Comparison { bootstraps_greedy, seconds_greedy, .. } = against_greedy;
-        print!("{}", text_table(&plan, 2));
+        print!("{}", plan_table(&plan, 2));
         println!(
             "{}: {} layers, {} bootstraps, {:.1} s a token predicted",
             plan.target.model,
@@ -229,7 +230,7 @@ impl PlanVerb {
         }
         println!("costs: {provenance}");
         if let Some(path) = &self.html {
-            write_atomically(path, html_page(&plan).as_bytes())?;
+            write_atomically(path, plan_page(&plan)?.as_bytes())?;
         }
         if let Some(path) = &self.json {
             let body = Body {
@@ -247,7 +248,7 @@ impl PlanVerb {
                 steps: LayerStep::all(&plan),
                 plan: &plan,
             };
-            Report::new("plan", &self.backend, &self.preset, self.preset == "test", body).write(path)?;
+            Report::new("plan", &self.backend, &self.preset, body).write(path)?;
         }
         Ok(())
     }
@@ -273,7 +274,7 @@ impl PlanVerb {
                 paper_setting = Some(self.in_the_papers_setting(&shape, &operations, &bootstraps, top)?);
                 let layer = cached_layer(
                     &shape,
-                    CachedPackings::Ours,
+                    CachedPackings::Decoder,
                     &Functions::calibrated(),
                     self.slots,
                     self.context,

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use crate::decoder::placement::{DecoderPlacement, TokenCost};
+use crate::measure::{Report, write_atomically};
 use crate::model::prepared::PreparedModel;
 use crate::model::weights::Weights;
-use crate::placement::{CostFile, Plan, html_page, text_table};
+use crate::pages::{plan_page, plan_table};
+use crate::placement::{CostFile, Plan};
 use anyhow::bail;
 use serde::Serialize;
 
@@ -13,7 +15,6 @@ use super::decoder_setup::DecoderSetup;
 use super::head::Head;
 use super::model_directory::calibration;
 use super::plan::LayerStep;
-use super::report::{Report, write_atomically};
 use super::scheme::{Preset, Scheme};
 
 /// What is asked for.
@@ -77,7 +78,7 @@ pub fn plan_decoder(request: &DecoderPlanRequest<'_>) -> anyhow::Result<()> {
     let functions = setup.functions()?;
     let placement = setup.place(&functions, request.costs)?;
     let DecoderPlacement { plan, by_hand, greedy, search_seconds } = &placement;
-    print!("{}", text_table(plan, 2));
+    print!("{}", plan_table(plan, 2));
     println!(
         "{} layers and the final norm, {} bootstraps, {:.1} s a token predicted; planned in {search_seconds:.3} s",
         config.num_hidden_layers,
@@ -93,7 +94,7 @@ pub fn plan_decoder(request: &DecoderPlanRequest<'_>) -> anyhow::Result<()> {
     );
     println!("costs: {}", request.costs.provenance);
     if let Some(path) = request.html {
-        write_atomically(path, html_page(plan).as_bytes())?;
+        write_atomically(path, plan_page(plan)?.as_bytes())?;
     }
     if let Some(path) = request.json {
         let body = Body {
@@ -108,8 +109,7 @@ pub fn plan_decoder(request: &DecoderPlanRequest<'_>) -> anyhow::Result<()> {
             steps: LayerStep::all(plan),
             plan,
         };
-        let insecure = preset == Preset::Test || request.backend == "clear";
-        Report::new("plan", request.backend, preset.name(), insecure, body).write(path)?;
+        Report::new("plan", request.backend, preset.name(), body).write(path)?;
     }
     Ok(())
 }

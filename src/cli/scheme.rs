@@ -8,11 +8,12 @@ use crate::backend::native::NativeClient;
 use crate::bootstrapping::BootstrapParameters;
 use crate::contract::{BootstrapSummary, Client, Level, LevelChain};
 use crate::generation::checkpoint::{CHECKPOINT_FILE, key_fingerprint};
+use crate::measure::AtomicFile;
 use crate::model::files::read_bounded;
 use anyhow::Context;
 use clap::ValueEnum;
 
-use super::params::{KeyMargin, margins};
+use crate::setup::parameter_sets::{KeyMargin, margins};
 
 /// The client's secret key beside a checkpoint.
 const SECRET_KEY_FILE: &str = "secret.key";
@@ -136,9 +137,8 @@ fn stored_client(
     let secret = client.secret_to_bytes()?;
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     // A temporary file is private to its owner from the start; it becomes the key in one step.
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    let mut file = AtomicFile::create(path)?;
     file.write_all(&secret)?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path).with_context(|| format!("cannot write {}", path.display()))?;
+    file.commit_new().with_context(|| format!("cannot write {}", path.display()))?;
     Ok((client, key_fingerprint(&secret)))
 }

@@ -12,6 +12,7 @@ use crate::contract::{CiphertextInfo, Error, Evaluator, Result};
 
 use crate::decoder::{Decoder, DecoderState};
 use crate::generation::session::GenerationRequest;
+use crate::measure::write_atomically;
 use crate::model::files::read_bounded;
 
 /// File of a checkpoint in its directory.
@@ -115,11 +116,7 @@ pub fn write_checkpoint<E: Evaluator>(
     bytes.extend_from_slice(&digest);
     std::fs::create_dir_all(directory).map_err(|source| io(directory, source))?;
     let path = directory.join(CHECKPOINT_FILE);
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(|source| io(directory, source))?;
-    std::io::Write::write_all(&mut file, &bytes).map_err(|source| io(&path, source))?;
-    file.as_file().sync_all().map_err(|source| io(&path, source))?;
-    file.persist(&path).map_err(|error| io(&path, error.error))?;
-    Ok(())
+    write_atomically(&path, &bytes)
 }
 
 /// Header and bytes of the caches of the checkpoint in `directory`; `None` when there is none.

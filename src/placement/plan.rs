@@ -104,7 +104,7 @@ impl Plan {
     }
 
     /// The plan of given layers, one after the other.
-    pub(super) fn of_layers(target: PlanTarget, layers: Vec<LayerPlan>) -> Self {
+    pub(crate) fn of_layers(target: PlanTarget, layers: Vec<LayerPlan>) -> Self {
         Self {
             version: VERSION,
             target,

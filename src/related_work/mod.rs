@@ -1,5 +1,6 @@
 //! Other methods, to compare with: MOAI, THOR, recomputation of the prefix, the paper's own layer and published figures.
 
+pub mod baselines;
 pub mod formulas;
 mod level_matrix;
 mod moai;

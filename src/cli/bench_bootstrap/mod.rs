@@ -10,9 +10,8 @@ use anyhow::{bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
-use super::machine::peak_memory_bytes;
-use super::params::{KeyMargin, margins};
-use super::report::Report;
+use crate::measure::{Report, peak_memory_bytes};
+use crate::setup::parameter_sets::{KeyMargin, margins};
 use inputs::INPUTS;
 use subject::{ChainRow, Kind, OverflowRow, Row, Subject};
 
@@ -120,7 +119,7 @@ impl BenchBootstrap {
         }
         println!("peak memory: {:.2} GB", peak_memory_bytes().unwrap_or(0) as f64 / 1e9);
         if let Some(path) = &self.json {
-            Report::new("bench bootstrap", "native", &self.preset, insecure, body).write(path)?;
+            Report::new("bench bootstrap", "native", &self.preset, body).write(path)?;
         }
         Ok(())
     }

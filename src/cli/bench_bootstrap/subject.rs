@@ -11,8 +11,8 @@ use crate::contract::{
 use anyhow::{Context, ensure};
 use serde::Serialize;
 
-use super::super::machine::{available_memory_bytes, peak_memory_bytes};
 use super::inputs::{REAL, values};
+use crate::measure::{available_memory_bytes, peak_memory_bytes};
 
 /// Limbs of the rotation a bootstrap is compared with.
 const REFERENCE_LIMBS: usize = 24;

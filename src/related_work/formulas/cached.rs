@@ -1,5 +1,5 @@
 //! A decoder layer for one token with an encrypted KV cache: the paper's packings, plain diagonals beside the same
-//! cache, and ours.
+//! cache, what our decoder runs, and packings of ours that it does not run.
 //!
 //! Every value is one ciphertext except scores beyond S/H tokens and the cache itself. Counts: spec sections 1–6 and 9.
 
@@ -18,9 +18,12 @@ pub enum CachedPackings {
     Cachemir,
     /// Plain diagonals for the products, the paper's cache.
     Diagonal,
-    /// With what goes beyond the paper: mixed radix, complex folding, a compact grouped-query cache read by complex
-    /// pairs of heads, short segments of values (spec sections 1b, 2b, 3, 7, 12).
-    Ours,
+    /// What the encrypted decoder runs: products of mixed radix, without padding to powers of two (spec section 1b), keys
+    /// and values duplicated to all heads as in the paper.
+    Decoder,
+    /// Packings that are measured apart and that the decoder does not run: complex folding, a compact grouped-query cache
+    /// read by complex pairs of heads, short segments of values (spec sections 1b, 2b, 3, 7, 12).
+    Folded,
 }
 
 /// The layer that generates the token after `context` cached ones.
@@ -84,19 +87,20 @@ fn baby_giant(steps: usize) -> (f64, f64) {
 
 impl Counts {
     fn new(shape: &ModelShape, packings: CachedPackings, slots: usize, context: usize) -> Result<Self> {
-        let ours = packings == CachedPackings::Ours;
-        let pad = |size: usize| if ours { size } else { size.next_power_of_two() };
+        let folds = packings == CachedPackings::Folded;
+        let padded = matches!(packings, CachedPackings::Cachemir | CachedPackings::Diagonal);
+        let pad = |size: usize| if padded { size.next_power_of_two() } else { size };
         let (hidden, wide) = (pad(shape.hidden_size), pad(shape.intermediate_size));
         let queries = pad(shape.query_size());
-        let keys = if ours { shape.key_value_size() } else { queries };
+        let keys = if folds { shape.key_value_size() } else { queries };
         let product = |inputs: usize, outputs: usize| match packings {
-            CachedPackings::Cachemir => replicated(slots, inputs, outputs),
+            CachedPackings::Cachemir | CachedPackings::Decoder => replicated(slots, inputs, outputs),
             CachedPackings::Diagonal => diagonal(slots, inputs, outputs),
-            CachedPackings::Ours => folded(slots, inputs, outputs),
+            CachedPackings::Folded => folded(slots, inputs, outputs),
         };
-        // Ours: two real matrices of one input in one complex product.
+        // Folded: two real matrices of one input in one complex product.
         let pair = |inputs: usize, outputs: usize| -> Result<Work> {
-            if ours {
+            if folds {
                 let one = replicated(slots, inputs, outputs)?;
                 Ok(one.product + Work { conjugations: 1.0, ..Work::default() })
             } else {
@@ -109,7 +113,7 @@ impl Counts {
         } else {
             product(hidden, wide)?.total()
         };
-        let attention = Attention::new(shape, ours, slots, context);
+        let attention = Attention::new(shape, packings, slots, context);
         Ok(Self {
             queries_keys_values: query.total() + pair(hidden, keys)?,
             rotary: if shape.gated {
@@ -145,25 +149,27 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(shape: &ModelShape, ours: bool, slots: usize, context: usize) -> Self {
+    fn new(shape: &ModelShape, packings: CachedPackings, slots: usize, context: usize) -> Self {
+        let compact = packings == CachedPackings::Folded;
+        let short_segments = matches!(packings, CachedPackings::Decoder | CachedPackings::Folded);
         let heads = shape.num_attention_heads.next_power_of_two();
         let head_dim = shape.head_dim.next_power_of_two();
         let context = context.max(1);
-        let cached_heads = if ours { shape.num_key_value_heads.next_power_of_two() } else { heads };
+        let cached_heads = if compact { shape.num_key_value_heads.next_power_of_two() } else { heads };
         // Tokens beside each other in one ciphertext of keys.
         let tokens = (slots / (cached_heads * head_dim)).max(1);
         // Complex query ciphertexts that read one cache: heads of a group, two at a time.
-        let group = if ours { (heads / cached_heads).div_ceil(2).max(1) } else { 1 };
+        let group = if compact { (heads / cached_heads).div_ceil(2).max(1) } else { 1 };
         let key_ciphertexts = context.div_ceil(tokens);
         let score_ciphertexts = context.div_ceil((slots / heads).max(1));
         let products = (key_ciphertexts * group) as f64;
-        let pairs = if ours { 1.0 } else { 0.0 };
+        let pairs = if compact { 1.0 } else { 0.0 };
         let scores = Work::rotations(log2(tokens) * group as f64 + products * log2(head_dim))
             + Work::products(products)
             + Work::plaintext_products(products, products)
             + Work { conjugations: pairs * score_ciphertexts as f64, ..Work::default() };
-        // Segments of lanes: ours take only as many lanes as there are tokens.
-        let lanes = if ours { key_ciphertexts.next_power_of_two().min(head_dim) } else { head_dim };
+        // Segments of lanes: short ones take only as many lanes as there are tokens.
+        let lanes = if short_segments { key_ciphertexts.next_power_of_two().min(head_dim) } else { head_dim };
         let segments = context.div_ceil(lanes * tokens);
         let (hoisted, giants) = baby_giant(lanes);
         let weights_times_values = (segments * lanes * group) as f64;

@@ -110,7 +110,7 @@ impl Functions {
     }
 
     /// What calibration finds for a typical layer of SmolLM2: 1/√x of degree 31, exp as degree 7 and three squarings,
-    /// 13 relaxed iterations, SiLU of degree 31, junk cleared by functions of zero on it.
+    /// 13 relaxed iterations, SiLU of degree 31, a mask after each projection, as the decoder runs them.
     #[must_use]
     pub fn calibrated() -> Self {
         let norm = FunctionWork::polynomial(31, 1);
@@ -125,7 +125,7 @@ impl Functions {
             },
             division: Division::Relaxed { first: 6, last: 7 },
             activation: FunctionWork::polynomial(31, 1),
-            mask: 0,
+            mask: 1,
         }
     }
 }

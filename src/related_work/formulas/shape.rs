@@ -1,6 +1,7 @@
 //! The sizes of a model that costs depend on.
 
 use crate::contract::{Error, Result};
+use crate::packing::{BlockShape, SHAPE_NAMES, named_shape};
 
 /// Sizes of a decoder-only transformer.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -25,35 +26,34 @@ pub struct ModelShape {
 
 impl ModelShape {
     /// Names of the shapes known without a model.
-    pub const NAMES: [&'static str; 4] = ["gpt2", "smollm2-135m", "tinyllama", "llama-3-8b"];
+    pub const NAMES: [&'static str; 4] = SHAPE_NAMES;
 
     /// A shape known by name.
     ///
     /// # Errors
     /// [`Error::Shape`] listing the names there are.
     pub fn named(name: &str) -> Result<Self> {
-        let sizes = match name {
-            "gpt2" => (768, 12, 12, 64, 3072, 12, false),
-            "smollm2-135m" => (576, 9, 3, 64, 1536, 30, true),
-            "tinyllama" => (2048, 32, 4, 64, 5632, 22, true),
-            "llama-3-8b" => (4096, 32, 8, 128, 14336, 32, true),
-            _ => {
-                return Err(Error::Shape {
-                    operation: "model shape",
-                    what: format!("no shape is called `{name}`"),
-                    remedy: format!("use one of {}, or a model directory", Self::NAMES.join(", ")),
-                });
-            }
+        let unknown = || Error::Shape {
+            operation: "model shape",
+            what: format!("no shape is called `{name}`"),
+            remedy: format!("use one of {}, or a model directory", Self::NAMES.join(", ")),
         };
-        let (hidden_size, heads, kv_heads, head_dim, intermediate_size, layers, gated) = sizes;
+        let (num_hidden_layers, gated) = match name {
+            "gpt2" => (12, false),
+            "smollm2-135m" => (30, true),
+            "tinyllama" => (22, true),
+            "llama-3-8b" => (32, true),
+            _ => return Err(unknown()),
+        };
+        let BlockShape { hidden, intermediate, attention } = named_shape(name).ok_or_else(unknown)?;
         Ok(Self {
             name: name.to_owned(),
-            hidden_size,
-            num_attention_heads: heads,
-            num_key_value_heads: kv_heads,
-            head_dim,
-            intermediate_size,
-            num_hidden_layers: layers,
+            hidden_size: hidden,
+            num_attention_heads: attention.heads,
+            num_key_value_heads: attention.kv_heads,
+            head_dim: attention.head_dim,
+            intermediate_size: intermediate,
+            num_hidden_layers,
             gated,
         })
     }
