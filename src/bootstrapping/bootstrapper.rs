@@ -61,6 +61,19 @@ impl Bootstrapper {
         slots: &BTreeSet<usize>,
     ) -> Result<Self> {
         parameters.check()?;
+        Self::with_keys(parameters, slots, ModRaise::generate(client, parameters)?)
+    }
+
+    /// The bootstrapper of `slots` with the keys of ModRaise, however they came here: no client is needed.
+    ///
+    /// # Errors
+    /// Those of [`BootstrapParameters::check`] and [`BootstrapCircuit::new`].
+    pub fn with_keys(
+        parameters: &BootstrapParameters,
+        slots: &BTreeSet<usize>,
+        mod_raise: ModRaise,
+    ) -> Result<Self> {
+        parameters.check()?;
         let circuits = slots
             .iter()
             .map(|slots| {
@@ -68,11 +81,12 @@ impl Bootstrapper {
                 Ok((*slots, Prepared { circuit, encoded: OnceLock::new() }))
             })
             .collect::<Result<BTreeMap<_, _>>>()?;
-        Ok(Self {
-            parameters: parameters.clone(),
-            mod_raise: ModRaise::generate(client, parameters)?,
-            circuits,
-        })
+        Ok(Self { parameters: parameters.clone(), mod_raise, circuits })
+    }
+
+    /// Slot counts that it bootstraps.
+    pub fn slots(&self) -> impl Iterator<Item = usize> + '_ {
+        self.circuits.keys().copied()
     }
 
     /// Rotation, relinearization and conjugation keys that bootstrapping `slots` needs, to be merged into the request before

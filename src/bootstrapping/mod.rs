@@ -9,6 +9,9 @@ mod eval_mod;
 mod mod_raise;
 mod overflow;
 mod parameters;
+mod stored_keys;
+#[cfg(test)]
+mod stored_keys_tests;
 
 pub use bootstrapper::Bootstrapper;
 pub use circuit::{BootstrapCircuit, EncodedTransforms};

@@ -14,8 +14,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::machine::{available_memory_bytes, peak_memory_bytes};
-use super::params::{KeyMargin, margins};
 use super::report::Report;
+use crate::setup::security::{KeyMargin, margins};
 
 /// Limbs of the rotation a bootstrap is compared with.
 const REFERENCE_LIMBS: usize = 24;

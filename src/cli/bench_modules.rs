@@ -20,13 +20,13 @@ use crate::placement::{
     Solution, Source, place, run_in_order,
 };
 use crate::related_work::formulas::{CachedPackings, Functions, ModelShape, cached_layer};
+use crate::setup::{MemoryNeeded, stored_or_default_calibration, unpack_bundled_model};
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 
 use super::bench_ops::{HOISTED, measure, median};
 use super::machine::{available_memory_bytes, peak_memory_bytes};
-use super::model_directory::{calibration, unpack_bundled_model};
 use super::progress::Progress;
 use super::report::Report;
 
@@ -200,7 +200,7 @@ impl Modules {
         };
         let prepared = PreparedModel::read(&directory)?;
         let config = prepared.model.config();
-        let table = calibration(&prepared, &directory)?;
+        let table = stored_or_default_calibration(&prepared, &directory, &mut |_, _, _| {})?;
         let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache)?;
         let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), summary)?;
         let weights = Weights::open(&directory, config)?;
@@ -227,14 +227,8 @@ impl Modules {
             request.merge(&plan_keys(&subject.decoder, chain, summary, 1)?.request);
         }
         let key_bytes = client.predicted_key_bytes(&request)?;
-        let needed_bytes = key_bytes + key_bytes / 8 + 60_000 * client.slots() as u64;
         eprintln!("{} rotation keys, {:.2} GB of keys", request.rotations.len(), key_bytes as f64 / 1e9);
-        if let Some(available_bytes) = available_memory_bytes()
-            && available_bytes < needed_bytes
-        {
-            let operation = "bench modules";
-            return Err(crate::Error::Memory { operation, needed_bytes, available_bytes }.into());
-        }
+        MemoryNeeded::new(key_bytes, client.slots()).check("bench modules", available_memory_bytes())?;
         Ok(client.evaluator(&request)?)
     }
 

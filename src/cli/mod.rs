@@ -11,22 +11,21 @@ mod calibrate;
 mod chart;
 mod compare;
 mod costs;
-mod decoder_setup;
 mod doctor;
 mod eval;
+mod flags;
 mod generate;
 mod generate_page;
+mod generate_progress;
 mod generate_report;
-mod head;
+mod generate_run;
 mod import;
 mod machine;
-mod model_directory;
 mod params;
 mod plan;
 mod plan_decoder;
 mod progress;
 mod report;
-mod scheme;
 
 use clap::{Parser, Subcommand};
 

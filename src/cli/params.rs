@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use crate::backend::native::{n16_levelled, test_levelled};
-use crate::bootstrapping::{BootstrapParameters, ModRaise};
-use crate::ckks::security::{SecretKind, limit_log2_qp};
+use crate::bootstrapping::BootstrapParameters;
+use crate::ckks::security::SecretKind;
 use crate::ckks::{KeySwitchingKey, Parameters, ParametersLiteral, Security};
 use crate::contract::Level;
-use anyhow::bail;
+use crate::setup::security::{KeyMargin, KeyOfPreset, keys_of};
+use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
@@ -30,43 +31,9 @@ struct Preset {
     levels: usize,
     limbs: usize,
     special_primes: usize,
-    keys: Vec<Key>,
+    keys: Vec<KeyOfPreset>,
     levels_after_bootstrap: Option<usize>,
     log2_failure: Option<f64>,
-}
-
-/// One kind of key, at its largest.
-#[derive(Serialize)]
-struct Key {
-    #[serde(flatten)]
-    margin: KeyMargin,
-    /// Of one key at the highest level.
-    bytes: u64,
-}
-
-/// The modulus of one kind of key against what 128-bit security allows under its secret.
-#[derive(Clone, Serialize)]
-pub struct KeyMargin {
-    pub name: &'static str,
-    pub log2_qp: f64,
-    pub secret: String,
-    pub limit_log2_qp: Option<f64>,
-    pub margin_bits: Option<f64>,
-}
-
-impl std::fmt::Display for KeyMargin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:<20} log2(QP) = {:.1}, {} secret, ", self.name, self.log2_qp, self.secret)?;
-        match (self.limit_log2_qp, self.margin_bits) {
-            (Some(limit), Some(margin)) => write!(f, "limit {limit:.0}, margin {margin:+.1}"),
-            _ => write!(f, "no limit known"),
-        }
-    }
-}
-
-/// Margins of all keys of bootstrapping `parameters`.
-pub fn margins(parameters: &BootstrapParameters) -> anyhow::Result<Vec<KeyMargin>> {
-    Ok(bootstrapping("", parameters, true)?.keys.into_iter().map(|key| key.margin).collect())
 }
 
 #[derive(Serialize)]
@@ -96,23 +63,9 @@ impl Params {
 
 /// The levelled set of a name, to measure operations with.
 pub fn levelled_preset(name: &str) -> anyhow::Result<ParametersLiteral> {
-    match name {
-        "n16" => Ok(n16_levelled()),
-        "test" => Ok(test_levelled(12, 6)),
-        other => bail!("no preset `{other}`: use n16 or test, or --log2-n with --limbs and --digits"),
-    }
-}
-
-fn key(name: &'static str, log2_n: usize, log2_qp: f64, secret: SecretKind, bytes: u64) -> Key {
-    let limit = limit_log2_qp(log2_n, secret);
-    let margin = KeyMargin {
-        name,
-        log2_qp,
-        secret: secret.to_string(),
-        limit_log2_qp: limit,
-        margin_bits: limit.map(|limit| limit - log2_qp),
-    };
-    Key { margin, bytes }
+    Ok(crate::setup::Preset::from_name(name)
+        .context("or give --log2-n with --limbs and --digits")?
+        .levelled())
 }
 
 fn levelled(literal: ParametersLiteral) -> anyhow::Result<Preset> {
@@ -122,7 +75,8 @@ fn levelled(literal: ParametersLiteral) -> anyhow::Result<Preset> {
     let (log2_n, limbs, special) = (ring.log2_n() as usize, ring.chain_limbs(), ring.special_limbs());
     let Level(levels) = parameters.chain().max_level();
     let bytes = KeySwitchingKey::predicted_bytes(ring.degree(), limbs, special);
-    let keys = vec![key("evaluation", log2_n, parameters.log2_qp_full()?, SecretKind::UniformTernary, bytes)];
+    let margin = KeyMargin::new("evaluation", log2_n, parameters.log2_qp_full()?, SecretKind::UniformTernary);
+    let keys = vec![KeyOfPreset { margin, bytes }];
     Ok(Preset {
         name,
         log2_n,
@@ -140,12 +94,6 @@ fn bootstrapping(name: &str, parameters: &BootstrapParameters, secure: bool) -> 
     let built = Parameters::new(parameters.chain.clone())?;
     let ring = built.ring();
     let (log2_n, limbs, special) = (ring.log2_n() as usize, ring.chain_limbs(), ring.special_limbs());
-    let bytes = KeySwitchingKey::predicted_bytes(ring.degree(), limbs, special);
-    let (sparse_bits, sparse) = ModRaise::ephemeral_key(&built, parameters)?;
-    let ephemeral_bytes =
-        KeySwitchingKey::predicted_bytes(ring.degree(), 1, parameters.ephemeral_special_primes);
-    let back_bytes = ModRaise::predicted_bytes(&built, parameters)?.saturating_sub(ephemeral_bytes);
-    let dense = SecretKind::UniformTernary;
     Ok(Preset {
         name: name.to_owned(),
         log2_n,
@@ -153,11 +101,7 @@ fn bootstrapping(name: &str, parameters: &BootstrapParameters, secure: bool) -> 
         levels: parameters.levels(),
         limbs,
         special_primes: special,
-        keys: vec![
-            key("evaluation", log2_n, built.log2_qp_full()?, dense, bytes),
-            key("to ephemeral secret", log2_n, sparse_bits, sparse, ephemeral_bytes),
-            key("from ephemeral secret", log2_n, ModRaise::dense_key_log2_qp(&built)?, dense, back_bytes),
-        ],
+        keys: keys_of(parameters, &built)?,
         levels_after_bootstrap: Some(
             parameters.output_level().saturating_sub(parameters.minimum_input_level()),
         ),

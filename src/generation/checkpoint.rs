@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::contract::{CiphertextInfo, Error, Evaluator, Result};
 
 use crate::decoder::{Decoder, DecoderState};
-use crate::generation::session::GenerationRequest;
+use crate::generation::chat::GenerationRequest;
 use crate::model::files::read_bounded;
 
 /// File of a checkpoint in its directory.
@@ -56,7 +56,7 @@ impl CheckpointHeader {
             None => Ok(()),
             Some((what, _)) => Err(Error::Plan {
                 why: format!("the checkpoint belongs to another {what}"),
-                remedy: "use the flags of the run that wrote it, or another --checkpoint directory"
+                remedy: "go on with the model, prompt and parameters it was written for, or keep it in another directory"
                     .to_owned(),
             }),
         }
