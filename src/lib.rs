@@ -12,7 +12,7 @@
 //! | [`benchmarks`] | what benches and comparisons measure |
 //! | [`setup`] | what a model and a preset make ready for both parties |
 //! | [`fidelity`] | exact against encrypted: teacher forcing, shadow runs, verification |
-//! | [`generation`] | client, server, session, sampling, checkpoint |
+//! | [`generation`] | client, server, chat, sampling, checkpoint |
 //! | [`related_work`] | MOAI, THOR, recomputation, published figures: to compare with |
 //! | [`decoder`] | the encrypted decoder |
 //! | [`calibration`] | from texts to the ranges of every function |
@@ -49,6 +49,11 @@ pub mod ring;
 pub mod setup;
 
 pub use contract::{Error, Result};
+pub use generation::chat::{Chat, Token};
+pub use generation::client::Client;
+pub use generation::sampling::Sampling;
+pub use generation::server::Server;
+pub use setup::{Model, Preset, Setup, SetupOptions};
 
 /// The examples of the README compile and run.
 #[cfg(doctest)]

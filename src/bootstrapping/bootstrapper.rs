@@ -67,6 +67,19 @@ impl Bootstrapper {
         keys: &BootstrapKeys,
     ) -> Result<Self> {
         parameters.check()?;
+        Self::with_keys(parameters, keys, ModRaise::generate(client, parameters)?)
+    }
+
+    /// The bootstrapper of what `keys` names with the keys of ModRaise, however they came here: no client is needed.
+    ///
+    /// # Errors
+    /// Those of [`BootstrapParameters::check`], [`BootstrapCircuit::new`] and [`FewCircuit::new`].
+    pub fn with_keys(
+        parameters: &BootstrapParameters,
+        keys: &BootstrapKeys,
+        mod_raise: ModRaise,
+    ) -> Result<Self> {
+        parameters.check()?;
         let all = keys.slots.iter().map(|slots| {
             let circuit = BootstrapCircuit::new(parameters, *slots)?;
             Ok((*slots, PreparedAll { circuit, encoded: OnceLock::new() }))
@@ -79,8 +92,14 @@ impl Bootstrapper {
             parameters: parameters.clone(),
             all: all.collect::<Result<_>>()?,
             few: few.collect::<Result<_>>()?,
-            mod_raise: ModRaise::generate(client, parameters)?,
+            mod_raise,
         })
+    }
+
+    /// What it bootstraps: slot counts, and layouts of few values.
+    #[must_use]
+    pub fn contents(&self) -> BootstrapKeys {
+        BootstrapKeys { slots: self.all.keys().copied().collect(), few: self.few.keys().cloned().collect() }
     }
 
     /// Rotation, relinearization and conjugation keys that the bootstraps in `keys` need, to be merged into the request before

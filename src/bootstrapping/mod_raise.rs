@@ -17,18 +17,20 @@ use crate::ckks::{
 };
 use crate::contract::{Error, Level, Result, Scale};
 use crate::ring::{
-    Coefficients, Evaluations, Limb, Prime, RingContext, RnsPolynomial, sample_error, uniform_limb,
+    Coefficients, Evaluations, Limb, Prime, RingContext, RnsPolynomial, Seed, sample_error, uniform_limb,
 };
 
 /// Special primes of the switch back.
-const SPECIAL_LIMBS: usize = 2;
+pub(super) const SPECIAL_LIMBS: usize = 2;
 
 /// The two switching keys around ModRaise. Evaluation keys: no secret.
 pub struct ModRaise {
-    parameters: Arc<Parameters>,
-    to_sparse: KeySwitchingKey,
+    pub(super) parameters: Arc<Parameters>,
+    pub(super) to_sparse: KeySwitchingKey,
     /// (b, a) with b = −a·s + e + p_1·p_2·s_sparse on all primes of the chain and two special ones.
-    to_dense: (RnsPolynomial<Evaluations>, RnsPolynomial<Evaluations>),
+    pub(super) to_dense: (RnsPolynomial<Evaluations>, RnsPolynomial<Evaluations>),
+    /// The half a is expanded from it; only it is stored.
+    pub(super) seed: Seed,
 }
 
 impl ModRaise {
@@ -64,11 +66,7 @@ impl ModRaise {
         )?;
         let (seed, error) = (randomness.seed(), sample_error(ring.degree(), &mut randomness)?);
         let limbs = ring.chain_limbs();
-        let mut a = RnsPolynomial::<Evaluations>::zero(ring, limbs, SPECIAL_LIMBS);
-        a.fill(ring, |limb, prime, row| {
-            uniform_limb(&seed, 0, limb, prime, row);
-            Ok(())
-        })?;
+        let a = Self::uniform_half(ring, &seed)?;
         let mut b = RnsPolynomial::<Coefficients>::from_signed(ring, &error, limbs, SPECIAL_LIMBS)?
             .into_evaluations(ring)?;
         b.fill(ring, |limb, prime, row| {
@@ -83,7 +81,17 @@ impl ModRaise {
             }
             Ok(())
         })?;
-        Ok(Self { parameters, to_sparse, to_dense: (b, a) })
+        Ok(Self { parameters, to_sparse, to_dense: (b, a), seed })
+    }
+
+    /// The half a of the key back to the dense secret, from its seed.
+    pub(super) fn uniform_half(ring: &RingContext, seed: &Seed) -> Result<RnsPolynomial<Evaluations>> {
+        let mut a = RnsPolynomial::zero(ring, ring.chain_limbs(), SPECIAL_LIMBS);
+        a.fill(ring, |limb, prime, row| {
+            uniform_limb(seed, 0, limb, prime, row);
+            Ok(())
+        })?;
+        Ok(a)
     }
 
     /// log2(QP) and kind of secret of the key towards the ephemeral secret.

@@ -24,6 +24,8 @@ pub mod security;
 mod serialization;
 mod stored_keys;
 
+pub(crate) use container_stream::{ContainerReader, ContainerWriter};
+
 pub use ciphertext::{Ciphertext, Plaintext, Tensor};
 pub use client::{CkksClient, PublicKey};
 pub use encoder::Encoder;

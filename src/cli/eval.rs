@@ -1,28 +1,23 @@
 //! `cachemir eval`: the approximated model against the exact one, teacher-forced.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use crate::backend::native::NativeClient;
 use crate::calibration::table::CalibrationTable;
-use crate::contract::Client;
-use crate::decoder::Decoder;
-use crate::decoder::head::HeadSide;
-use crate::decoder::hidden_codec::HiddenCodec;
-use crate::decoder::keys::plan_keys;
+use crate::contract;
 use crate::fidelity::agreement::FidelitySummary;
 use crate::fidelity::approximated_model::{BootstrapNoise, SiteHeadroom};
 use crate::fidelity::teacher_forcing::{BUCKET, teacher_forced};
-use crate::generation::client::GenerationClient;
+use crate::generation::client::Client;
 use crate::measure::Report;
 use crate::model::prepared::{PreparedModel, TextPart, built_in, read_texts};
-use crate::model::weights::Weights;
 use crate::setup::calibrate::{SimulationOutcome, simulate};
+use crate::setup::{Model, Preset, Scheme, SetupOptions, SimulatedNoise};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::decoder_setup::DecoderSetup;
-use super::model_directory::{calibration, model_directory};
+use super::flags::open_model;
 use super::progress::Progress;
-use super::scheme::{Preset, Scheme};
 
 /// What computes the approximated model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -108,29 +103,34 @@ struct DecoderFigures<'a> {
 impl Eval {
     /// Compares and prints the figures.
     pub fn run(self) -> anyhow::Result<()> {
-        let (directory, _bundled) = model_directory(self.model.as_deref())?;
-        let prepared = PreparedModel::read(&directory)?;
-        let table = match &self.calibration {
-            Some(path) => {
-                CalibrationTable::read(path, prepared.model.config(), &prepared.model.fingerprint())?
+        let model = match (&self.calibration, &self.model) {
+            (Some(calibration), Some(directory)) => Model::open_calibrated(directory, calibration)?,
+            (Some(calibration), None) => {
+                let bundled = crate::setup::unpack_bundled_model()?;
+                Model::open_calibrated(bundled.path(), calibration)?
             }
-            None => calibration(&prepared, &directory)?,
+            (None, directory) => open_model(directory.as_deref(), &mut |_, _, _| {})?,
         };
+        let prepared = model.prepared();
         let texts = match &self.texts {
             Some(path) => read_texts(path)?,
             None => built_in(TextPart::Evaluation, prepared.frame.is_chat),
         };
         let sequences = prepared.private_tokens(&texts, self.context, self.answer_tokens)?;
         match self.backend {
-            EvalBackend::Simulated => self.simulate(&prepared, &table, &sequences),
+            EvalBackend::Simulated => self.simulate(prepared, model.calibration(), &sequences),
             EvalBackend::Clear => {
                 let slots = self.slots.unwrap_or(self.preset.slots());
-                let (scheme, client) = Scheme::clear(slots, self.noise_bits, self.seed)?;
-                self.decode(&directory, &prepared, &table, &sequences, &scheme, client)
+                let noise =
+                    self.noise_bits.map(|bootstrap_bits| SimulatedNoise { bootstrap_bits, seed: self.seed });
+                let scheme = Scheme::clear(self.preset, slots, noise)?;
+                let secret = scheme.simulator();
+                self.decode(&model, &sequences, scheme, secret)
             }
             EvalBackend::Native => {
-                let (scheme, client) = Scheme::native(self.preset, None)?;
-                self.decode(&directory, &prepared, &table, &sequences, &scheme, client)
+                let scheme = Scheme::native(self.preset)?;
+                let secret = NativeClient::with_bootstrapping(scheme.native_parameters()?.clone(), None)?;
+                self.decode(&model, &sequences, scheme, secret)
             }
         }
     }
@@ -161,35 +161,26 @@ impl Eval {
     }
 
     /// The decoder itself, one token at a time.
-    fn decode<K: Client>(
+    fn decode<K: contract::Client>(
         &self,
-        directory: &Path,
-        prepared: &PreparedModel,
-        table: &CalibrationTable,
+        model: &Model,
         sequences: &[Vec<u32>],
-        scheme: &Scheme,
-        client: K,
+        scheme: Scheme,
+        secret: K,
     ) -> anyhow::Result<()> {
-        let config = prepared.model.config();
+        let prepared = model.prepared();
         let context = prepared.frame.prefix.len() + sequences.iter().map(Vec::len).max().unwrap_or(0);
-        let weights = Weights::open(directory, config)?;
-        let preset = self.preset.name();
-        let head = HeadSide::Client;
-        let setup =
-            DecoderSetup { prepared, weights: &weights, calibration: table, scheme, preset, context, head };
-        let plan = setup.plan(None)?;
-        let codec = HiddenCodec::new(config, &plan, scheme.slots, context)?;
-        let decoder = Decoder::new(&weights, plan, scheme.slots, context)?;
-        let wave = self.wave.clamp(1, decoder.wave_capacity());
-        let keys = plan_keys(&decoder, &scheme.chain, scheme.bootstrap, wave)?;
-        let client = GenerationClient::new(client, codec, &prepared.model);
-        let evaluator = client.evaluation_keys(&keys.request)?;
+        let options = SetupOptions::new(self.preset).context(context).wave(self.wave);
+        let setup = options.build_on(scheme, model, &mut |_, _, _| {})?;
+        let (scheme, wave) = (setup.scheme(), setup.wave());
+        let client = Client::with_secret(&setup, secret);
+        let evaluator = client.keys()?;
         let positions = self.positions.unwrap_or(usize::MAX);
         let mut progress = Progress::default();
         let outcome = teacher_forced(
             &client,
             &evaluator,
-            &decoder,
+            setup.decoder(),
             prepared,
             sequences,
             (positions, wave),
@@ -198,7 +189,7 @@ impl Eval {
         progress.clear();
         println!(
             "the encrypted decoder on {}, teacher-forced, context {context}, {wave} tokens at a time",
-            scheme.name
+            scheme.backend()
         );
         self.print_fidelity(&outcome.fidelity);
         println!("mean KL by position behind the public prefix:");
@@ -216,7 +207,7 @@ impl Eval {
                 stopped: stopped.clone(),
                 kl_by_position: &outcome.kl_by_position,
             };
-            Report::new("eval", scheme.name, self.preset.name(), body).write(path)?;
+            Report::new("eval", scheme.backend().name(), self.preset.name(), body).write(path)?;
         }
         if let Some(stopped) = stopped {
             anyhow::bail!("the comparison ended early, {stopped}");

@@ -10,20 +10,19 @@ mod bench_ops;
 mod calibrate;
 mod compare;
 mod costs;
-mod decoder_setup;
 mod doctor;
 mod eval;
+mod flags;
 mod generate;
 mod generate_page;
+mod generate_progress;
 mod generate_report;
-mod head;
+mod generate_run;
 mod import;
-mod model_directory;
 mod params;
 mod plan;
 mod plan_decoder;
 mod progress;
-mod scheme;
 
 use clap::{Parser, Subcommand};
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::contract::Level;
+use crate::decoder::head::HeadSide;
 use crate::measure::{Report, write_atomically};
 use crate::pages::{plan_page, plan_table};
 use crate::placement::{
@@ -12,12 +13,12 @@ use crate::placement::{
 };
 use crate::related_work::PublishedTable;
 use crate::related_work::formulas::{CachedPackings, Functions, ModelShape, cached_layer};
+use crate::setup::{Backend, Preset};
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::costs::{CostArguments, Costs};
-use super::head::Head;
 use super::plan_decoder::{DecoderPlanRequest, plan_decoder};
 
 /// Shape without `--model`, `--shape` and modules of a model.
@@ -46,11 +47,11 @@ pub struct PlanVerb {
     #[arg(long, value_enum, default_value_t = SearchFlag::Exact)]
     search: SearchFlag,
     /// Parameter preset the costs belong to.
-    #[arg(long, visible_alias = "params", default_value = "n16")]
-    preset: String,
+    #[arg(long, visible_alias = "params", value_enum, default_value = "n16")]
+    preset: Preset,
     /// Backend the costs belong to.
-    #[arg(long, default_value = "native")]
-    backend: String,
+    #[arg(long, value_enum, default_value = "native")]
+    backend: Backend,
     /// Tokens in the cache.
     #[arg(long, default_value_t = 512)]
     context: usize,
@@ -59,7 +60,7 @@ pub struct PlanVerb {
     slots: usize,
     /// Which side applies the output head of the model.
     #[arg(long, value_enum, default_value = "client")]
-    head: Head,
+    head: HeadSide,
     /// Weights stay encoded in memory instead of being encoded at every use.
     #[arg(long)]
     kept_encoded: bool,
@@ -166,11 +167,11 @@ impl PlanVerb {
     /// Solves, prints and writes the plan.
     pub fn run(self) -> anyhow::Result<()> {
         if let Some(model) = &self.model {
-            return plan_decoder(&DecoderPlanRequest {
+            return plan_decoder(DecoderPlanRequest {
                 model,
-                costs: &self.costs.read_measured()?,
-                preset: &self.preset,
-                backend: &self.backend,
+                costs: self.costs.read_given()?,
+                preset: self.preset,
+                backend: self.backend,
                 context: self.context,
                 head: self.head,
                 json: self.json.as_deref(),
@@ -203,7 +204,8 @@ impl PlanVerb {
         let states = states_kept(&graph, &bootstraps, &[top], search)?;
         let free = graph.without_restrictions();
         let greedy = place_greedily(&vec![&free; layers.len()], &bootstraps, top)?;
-        let target = PlanTarget { model: name, preset: self.preset.clone(), backend: self.backend.clone() };
+        let target =
+            PlanTarget { model: name, preset: self.preset.to_string(), backend: self.backend.to_string() };
         let plan = Plan::new(target, &layers, &solutions)?;
         let against_greedy = Comparison::new(&solutions, &greedy);
         let Comparison { bootstraps_greedy, seconds_greedy, .. } = against_greedy;
@@ -248,7 +250,7 @@ impl PlanVerb {
                 steps: LayerStep::all(&plan),
                 plan: &plan,
             };
-            Report::new("plan", &self.backend, &self.preset, body).write(path)?;
+            Report::new("plan", self.backend.name(), self.preset.name(), body).write(path)?;
         }
         Ok(())
     }
@@ -360,11 +362,11 @@ mod tests {
             bootstrap_seconds: 24.0,
             max_level: None,
             search,
-            preset: "n16".to_owned(),
-            backend: "native".to_owned(),
+            preset: Preset::N16,
+            backend: Backend::Native,
             context: 128,
             slots: 32768,
-            head: Head::Client,
+            head: HeadSide::Client,
             kept_encoded: false,
             json: Some(json),
             html: None,

@@ -1,11 +1,11 @@
 //! The encrypted decoder against the exact model over given texts, teacher-forced: both see the same tokens at every
 //! position, so that one wrong token does not spoil what follows.
 
-use crate::contract::{Client, Error, Result};
+use crate::contract::{self, Error, Result};
 
 use crate::decoder::Decoder;
 use crate::fidelity::agreement::{Fidelity, FidelitySummary};
-use crate::generation::client::GenerationClient;
+use crate::generation::client::Client;
 use crate::model::block_functions::ExactFunctions;
 use crate::model::prepared::PreparedModel;
 
@@ -28,10 +28,10 @@ pub const BUCKET: usize = 16;
 /// bootstraps, and what came before is as wrong as it is. `progress` gets the tokens done and those to do.
 ///
 /// # Errors
-/// Those of [`Decoder::step_wave`] and [`GenerationClient::logits`], except a value outside its interval, which ends the
+/// Those of [`Decoder::step_wave`] and [`Client::logits`], except a value outside its interval, which ends the
 /// comparison with what there is; [`Error::Internal`] when the decoder gives no output.
-pub fn teacher_forced<K: Client>(
-    client: &GenerationClient<'_, K>,
+pub fn teacher_forced<K: contract::Client>(
+    client: &Client<K>,
     evaluator: &K::Evaluator,
     decoder: &Decoder,
     prepared: &PreparedModel,

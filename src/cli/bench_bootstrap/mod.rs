@@ -11,7 +11,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::measure::{Report, peak_memory_bytes};
-use crate::setup::parameter_sets::{KeyMargin, margins};
+use crate::setup::security::{KeyMargin, margins};
 use inputs::INPUTS;
 use subject::{ChainRow, Kind, OverflowRow, Row, Subject};
 
