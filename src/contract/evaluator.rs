@@ -1,5 +1,6 @@
 //! The side that computes: evaluation keys only.
 
+use super::checks::no_terms;
 use super::{Complex64, Error, Level, LevelChain, LinearTransform, Result, Scale};
 
 /// What every ciphertext and plaintext tells about itself.
@@ -334,11 +335,7 @@ pub trait Evaluator: Send + Sync {
                 None => product,
             });
         }
-        let sum = sum.ok_or_else(|| Error::Shape {
-            operation: "linear_combination",
-            what: "0 terms".to_owned(),
-            remedy: "give at least one".to_owned(),
-        })?;
+        let sum = sum.ok_or_else(|| no_terms("linear_combination"))?;
         if addend == Complex64::ZERO { Ok(sum) } else { self.add_constant(&sum, addend) }
     }
 

@@ -14,6 +14,7 @@
 //! # Slots
 //! Values are complex numbers in S = N/2 slots; `rot(x, k)[s] = x[(s + k) mod S]`, so a positive step rotates left.
 
+pub mod checks;
 mod client;
 mod counting;
 mod error;
