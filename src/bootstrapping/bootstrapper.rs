@@ -17,6 +17,7 @@ use std::sync::OnceLock;
 use super::circuit::EncodedTransforms;
 use super::{BootstrapCircuit, BootstrapParameters, ModRaise};
 use crate::ckks::{Ciphertext, CkksClient, CkksEvaluator, Parameters, Plaintext};
+use crate::contract::checks::{BootstrapLevels, check_iterations};
 use crate::contract::{
     BootstrapRequest, BootstrapSummary, CiphertextInfo, Complex64, Error, Evaluator, KeyRequest, Level,
     Result,
@@ -123,8 +124,7 @@ impl Bootstrapper {
     /// left is the rounding at the canonical scale.
     ///
     /// # Errors
-    /// [`Error::LevelTooLow`] below the minimum input level, [`Error::LevelOutOfRange`] above the output level,
-    /// [`Error::Unsupported`] for other iteration or slot counts, [`Error::RotationKey`], [`Error::EvaluationKey`].
+    /// Those of [`BootstrapLevels::check`]; [`Error::Unsupported`] for other iteration or slot counts, [`Error::RotationKey`], [`Error::EvaluationKey`].
     pub fn bootstrap(
         &self,
         evaluator: &CkksEvaluator,
@@ -133,32 +133,14 @@ impl Bootstrapper {
     ) -> Result<Ciphertext> {
         let summary = self.summary();
         let prepared = self.prepared(request.slots)?;
-        if a.level() < summary.minimum_input_level {
-            return Err(Error::LevelTooLow {
-                operation: "bootstrap",
-                level: a.level(),
-                wanted: summary.minimum_input_level,
-            });
-        }
-        let extra = match request.iterations {
-            1 => 0,
-            2 => 1,
-            iterations => {
-                return Err(Error::Unsupported {
-                    backend: "native",
-                    operation: format!("bootstrap in {iterations} iterations"),
-                    remedy: "use 1 or 2".to_owned(),
-                });
-            }
-        };
-        let highest = Level(summary.output_level.0.saturating_sub(extra));
-        if request.level > highest {
-            return Err(Error::LevelOutOfRange {
-                operation: "bootstrap",
-                level: request.level,
-                max: highest,
-            });
-        }
+        check_iterations("native", request.iterations)?;
+        // The correction of a second iteration takes a level.
+        let highest = Level(summary.output_level.0.saturating_sub(request.iterations - 1));
+        BootstrapLevels { lowest_input: summary.minimum_input_level, highest_output: highest }.check(
+            evaluator.chain(),
+            a,
+            request.level,
+        )?;
         let once = self.once(evaluator, prepared, a, request.real)?;
         if request.iterations == 1 {
             return evaluator.lower(&once, request.level);

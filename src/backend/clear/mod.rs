@@ -3,14 +3,16 @@
 //! Nothing is encrypted. It serves fast tests, operation counts at any model size, dry runs that find the rotation keys
 //! a circuit needs, and long fidelity studies with an optional noise model.
 
+mod ciphertext;
 mod client;
 mod evaluator;
 mod noise;
 mod parameters;
 mod serialization;
 
+pub use ciphertext::{ClearCiphertext, ClearPlaintext, ClearTensor};
 pub use client::ClearClient;
-pub use evaluator::{ClearCiphertext, ClearEvaluator, ClearPlaintext, ClearTensor};
+pub use evaluator::ClearEvaluator;
 pub use noise::NoiseModel;
 pub use parameters::ClearParameters;
 
