@@ -17,6 +17,7 @@ use super::circuit::EncodedTransforms;
 use super::few::{EncodedFew, FewCircuit};
 use super::{BootstrapCircuit, BootstrapParameters, ModRaise};
 use crate::ckks::{Ciphertext, CkksClient, CkksEvaluator, Parameters, Plaintext};
+use crate::contract::checks::BootstrapLevels;
 use crate::contract::{
     BootstrapKeys, BootstrapRequest, BootstrapSummary, CiphertextInfo, Complex64, Error, Evaluator,
     FewValues, KeyRequest, Level, Refreshed, Result, Scale,
@@ -152,8 +153,8 @@ impl Bootstrapper {
     ///
     /// # Errors
     /// [`Error::LevelTooLow`] below the minimum input level, [`Error::LevelOutOfRange`] above the output level,
-    /// [`Error::Unsupported`] for other iterations or what no keys were made for, [`Error::RotationKey`],
-    /// [`Error::EvaluationKey`].
+    /// [`Error::ScaleMismatch`] at a scale that is not the canonical one, [`Error::Unsupported`] for other iterations or what
+    /// no keys were made for, [`Error::RotationKey`], [`Error::EvaluationKey`].
     pub fn bootstrap(
         &self,
         evaluator: &CkksEvaluator,
@@ -161,12 +162,9 @@ impl Bootstrapper {
         request: &BootstrapRequest,
     ) -> Result<Ciphertext> {
         let summary = self.summary();
-        summary.check_request(request, a.level(), "native")?;
-        let canonical = evaluator.chain().canonical_scale(a.level())?;
-        if !a.scale().agrees_with(canonical) {
-            return Err(Error::ScaleMismatch { operation: "bootstrap", left: a.scale(), right: canonical });
-        }
         let (lowest, highest) = summary.levels(request, "native")?;
+        let levels = BootstrapLevels { lowest_input: lowest, highest_output: highest };
+        levels.check(evaluator.chain(), a, request.level)?;
         let once = self.once(evaluator, a, &request.refreshed)?;
         if request.iterations == 1 {
             return evaluator.lower(&once, request.level);

@@ -1,7 +1,8 @@
 //! The side that computes: evaluation keys only.
 
+use super::checks::no_terms;
 use super::{
-    BootstrapRequest, BootstrapSummary, Complex64, Error, Level, LevelChain, LinearTransform, Result, Scale,
+    BootstrapRequest, BootstrapSummary, Complex64, Level, LevelChain, LinearTransform, Result, Scale,
 };
 
 /// What every ciphertext and plaintext tells about itself.
@@ -290,11 +291,7 @@ pub trait Evaluator: Send + Sync {
                 None => product,
             });
         }
-        let sum = sum.ok_or_else(|| Error::Shape {
-            operation: "linear_combination",
-            what: "0 terms".to_owned(),
-            remedy: "give at least one".to_owned(),
-        })?;
+        let sum = sum.ok_or_else(|| no_terms("linear_combination"))?;
         if addend == Complex64::ZERO { Ok(sum) } else { self.add_constant(&sum, addend) }
     }
 

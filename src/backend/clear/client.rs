@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::evaluator::{ClearCiphertext, ClearEvaluator, check_values};
+use super::ciphertext::ClearCiphertext;
+use super::evaluator::ClearEvaluator;
 use super::noise::NoiseSource;
 use super::parameters::ClearParameters;
+use crate::contract::checks::check_values;
 use crate::contract::{CiphertextInfo, Client, Complex64, Error, KeyRequest, Level, Result};
 
 /// Client of the simulator. Holds no secret: nothing is encrypted.
@@ -37,7 +39,7 @@ impl Client for ClearClient {
 
     fn encrypt(&self, values: &[Complex64], level: Level) -> Result<ClearCiphertext> {
         let scale = self.parameters.chain.canonical_scale(level)?;
-        check_values("encrypt", values, &self.parameters, level, scale)?;
+        check_values("encrypt", &self.parameters.chain, self.parameters.slots, values, level, scale)?;
         let mut slots = values.to_vec();
         slots.resize(self.parameters.slots, Complex64::ZERO);
         if let Some(noise) = &self.noise {

@@ -5,11 +5,11 @@
 
 use rayon::prelude::*;
 
-use super::{Parameters, SecretKey};
+use super::encryption::{EncryptionOfZero, UniformHalf, add_special_multiple};
+use super::secret::SecretPolynomial;
+use crate::ckks::Parameters;
 use crate::contract::{Error, Result};
-use crate::ring::{
-    Coefficients, Evaluations, Limb, Randomness, RingContext, RnsPolynomial, Seed, sample_error, uniform_limb,
-};
+use crate::ring::{Evaluations, Randomness, RingContext, RnsPolynomial, Seed};
 
 /// A key-switching key over the lowest `chain_limbs` primes of the chain and the first `special_limbs` special primes; digits
 /// of `special_limbs` primes.
@@ -24,14 +24,14 @@ pub struct KeySwitchingKey {
 }
 
 impl KeySwitchingKey {
-    /// Key from the secret polynomial `from` (evaluations over at least the key's limbs) to `to`.
+    /// Key from the secret `from` to the secret `to`, both over at least the key's limbs. One encryption of zero a digit.
     ///
     /// # Errors
     /// [`Error::Internal`] for limbs that do not exist.
-    pub fn generate(
+    pub(crate) fn generate(
         ring: &RingContext,
-        from: &RnsPolynomial<Evaluations>,
-        to: &SecretKey,
+        from: &SecretPolynomial<Evaluations>,
+        to: &SecretPolynomial<Evaluations>,
         chain_limbs: usize,
         special_limbs: usize,
         randomness: &mut Randomness,
@@ -43,30 +43,11 @@ impl KeySwitchingKey {
         let digits = forks
             .par_iter_mut()
             .map(|(digit, randomness)| {
-                let error = sample_error(ring.degree(), randomness)?;
-                let mut b =
-                    RnsPolynomial::<Coefficients>::from_signed(ring, &error, chain_limbs, special_limbs)?
-                        .into_evaluations(ring)?;
-                let a = expand(ring, &seed, *digit, chain_limbs, special_limbs)?;
-                let special_product = |prime: &crate::ring::Prime| -> Result<u64> {
-                    (0..special_limbs).try_fold(1, |product, index| {
-                        Ok(prime.mul(product, prime.reduce(ring.prime(Limb::Special(index))?.value())))
-                    })
-                };
+                let uniform = UniformHalf { seed: &seed, number: *digit as u32 };
+                let EncryptionOfZero { mut b, a } =
+                    EncryptionOfZero::new(ring, to, chain_limbs, special_limbs, uniform, randomness)?;
                 let own = *digit * special_limbs..(*digit + 1) * special_limbs;
-                let kernels = ring.kernels();
-                b.fill(ring, |limb, prime, row| {
-                    let s = to.evaluations().row(ring, limb)?;
-                    // −a·s, accumulated as (q − 1)·(a·s) would cost a product more: negate a instead.
-                    let mut negated = vec![0u64; row.len()];
-                    kernels.sub(prime, &mut negated, &vec![0u64; row.len()], a.row(ring, limb)?);
-                    kernels.multiply_accumulate(prime, row, &negated, s);
-                    if matches!(limb, Limb::Chain(index) if own.contains(&index)) {
-                        let factor = special_product(prime)?;
-                        kernels.multiply_scalar_accumulate(prime, row, from.row(ring, limb)?, factor);
-                    }
-                    Ok(())
-                })?;
+                add_special_multiple(ring, &mut b, from, own)?;
                 Ok((b, a))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -134,24 +115,11 @@ impl KeySwitchingKey {
         let digits = halves
             .into_iter()
             .enumerate()
-            .map(|(digit, b)| Ok((b, expand(ring, &seed, digit, chain_limbs, special_limbs)?)))
+            .map(|(digit, b)| {
+                let uniform = UniformHalf { seed: &seed, number: digit as u32 };
+                Ok((b, uniform.expand(ring, chain_limbs, special_limbs)?))
+            })
             .collect::<Result<Vec<_>>>()?;
         Ok(Self { digits, chain_limbs, special_limbs, seed })
     }
-}
-
-/// a_d from the seed: uniform evaluations.
-fn expand(
-    ring: &RingContext,
-    seed: &Seed,
-    digit: usize,
-    chain_limbs: usize,
-    special_limbs: usize,
-) -> Result<RnsPolynomial<Evaluations>> {
-    let mut a = RnsPolynomial::zero(ring, chain_limbs, special_limbs);
-    a.fill(ring, |limb, prime, row| {
-        uniform_limb(seed, digit as u32, limb, prime, row);
-        Ok(())
-    })?;
-    Ok(a)
 }

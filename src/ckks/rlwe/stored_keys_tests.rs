@@ -5,7 +5,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::{CkksClient, CkksEvaluator, EvaluationKeys, Parameters, ParametersLiteral, Security, Stretch};
+use crate::ckks::{
+    CkksClient, CkksEvaluator, EvaluationKeys, Parameters, ParametersLiteral, Security, Stretch,
+};
 use crate::contract::{Complex64, Evaluator, KeyRequest, Level};
 use crate::ring::Randomness;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::KeySwitchingKey;
+use super::key_switching_key::KeySwitchingKey;
 use crate::contract::{Error, Result};
 use crate::ring::{
     BaseConversion, Evaluations, Limb, Prime, RingContext, RnsPolynomial, Temporary, Workspace,
@@ -169,11 +169,4 @@ impl Extended {
         self.c1.divide_into(ring, &mut halves.1)?;
         Ok(halves)
     }
-}
-
-/// P modulo a prime, for a ring's first `special_limbs` special primes.
-pub(crate) fn special_product(ring: &RingContext, prime: &Prime, special_limbs: usize) -> Result<u64> {
-    (0..special_limbs).try_fold(1, |product, index| {
-        Ok(prime.mul(product, prime.reduce(ring.prime(Limb::Special(index))?.value())))
-    })
 }

@@ -9,11 +9,13 @@ use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::container::Kind;
-use super::container_stream::{ContainerReader, ContainerWriter};
-use super::evaluation_keys::GaloisKey;
-use super::fields::{FieldReader, extend_u64};
-use super::{EvaluationKeys, KeySwitchingKey, Parameters};
+use super::evaluation_keys::EvaluationKeys;
+use super::galois::GaloisKey;
+use super::key_switching_key::KeySwitchingKey;
+use crate::ckks::Parameters;
+use crate::ckks::container::{Kind, container_bytes};
+use crate::ckks::container_stream::{ContainerReader, ContainerWriter};
+use crate::ckks::fields::{FieldReader, extend_u64};
 use crate::contract::{Error, KeyRequest, Level, Result};
 use crate::measure::AtomicFile;
 use crate::ring::{Automorphism, RnsPolynomial, conjugation_element, rotation_element};
@@ -92,8 +94,7 @@ impl EvaluationKeys {
     /// [`Error::LevelOutOfRange`] for levels outside the chain.
     pub fn stored_bytes(parameters: &Parameters, request: &KeyRequest) -> Result<u64> {
         let entries = Entry::all(request);
-        let table =
-            super::container::container_bytes(&vec![0; entries.len() + 1]) + ENTRY_BYTES * entries.len();
+        let table = container_bytes(&vec![0; entries.len() + 1]) + ENTRY_BYTES * entries.len();
         entries.iter().try_fold(table as u64, |sum, entry| Ok(sum + entry.section_bytes(parameters)?))
     }
 

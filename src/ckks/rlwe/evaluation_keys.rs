@@ -3,19 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{KeySwitchingKey, Parameters, SecretKey};
+use super::galois::GaloisKey;
+use super::key_switching_key::KeySwitchingKey;
+use super::secret::SecretKey;
+use crate::ckks::Parameters;
+use crate::contract::checks::{check_evaluation_key, check_rotation_key};
 use crate::contract::{Error, KeyRequest, Level, Result};
-use crate::ring::{Automorphism, Randomness, conjugation_element, rotation_element};
-
-/// Key of one automorphism.
-///
-/// The key goes from s to φ^{-1}(s), so that the automorphism is applied once, after the division by P, instead of to
-/// every digit before.
-pub(crate) struct GaloisKey {
-    pub(crate) key: KeySwitchingKey,
-    pub(crate) automorphism: Automorphism,
-    pub(crate) level: Level,
-}
+use crate::ring::{Randomness, conjugation_element, rotation_element};
 
 /// Everything an evaluator needs; no secret. Without any key by default.
 #[derive(Default)]
@@ -41,16 +35,23 @@ impl EvaluationKeys {
         let relinearization = request
             .relinearization
             .map(|level| -> Result<_> {
-                let square = secret.evaluations().mul(ring, secret.evaluations())?;
+                let secret = secret.evaluations();
                 let limbs = parameters.limbs(level)?;
-                let key = KeySwitchingKey::generate(ring, &square, secret, limbs, special, randomness)?;
+                let key = KeySwitchingKey::generate(
+                    ring,
+                    &secret.square(ring)?,
+                    secret,
+                    limbs,
+                    special,
+                    randomness,
+                )?;
                 Ok((key, level))
             })
             .transpose()?;
         let conjugation = request
             .conjugation
             .map(|level| {
-                galois_key(parameters, secret, conjugation_element(ring.log2_n()), level, randomness)
+                GaloisKey::generate(parameters, secret, conjugation_element(ring.log2_n()), level, randomness)
             })
             .transpose()?;
         let rotations = request
@@ -58,7 +59,7 @@ impl EvaluationKeys {
             .iter()
             .map(|(step, level)| {
                 let element = rotation_element(*step, ring.log2_n());
-                Ok((*step, Arc::new(galois_key(parameters, secret, element, *level, randomness)?)))
+                Ok((*step, Arc::new(GaloisKey::generate(parameters, secret, element, *level, randomness)?)))
             })
             .collect::<Result<BTreeMap<_, _>>>()?;
         Ok(Self { relinearization, conjugation, rotations })
@@ -90,17 +91,14 @@ impl EvaluationKeys {
             + self.relinearization.as_ref().map_or(0, |(key, _)| key.bytes())
     }
 
-    /// The key of the rotation by `step`, usable at `level`.
+    /// The key of the rotation by a nonzero `step`, usable at `level`.
     ///
     /// # Errors
     /// [`Error::RotationKey`].
     pub(crate) fn rotation(&self, step: usize, level: Level) -> Result<&GaloisKey> {
         let key = self.rotations.get(&step);
-        key.filter(|key| key.level >= level).map(AsRef::as_ref).ok_or(Error::RotationKey {
-            step,
-            level,
-            available: key.map(|key| key.level),
-        })
+        check_rotation_key(step, level, key.map(|key| key.level))?;
+        key.map(AsRef::as_ref).ok_or(Error::RotationKey { step, level, available: None })
     }
 
     /// The conjugation key, usable at `level`.
@@ -108,8 +106,9 @@ impl EvaluationKeys {
     /// # Errors
     /// [`Error::EvaluationKey`].
     pub(crate) fn conjugation(&self, level: Level) -> Result<&GaloisKey> {
-        let usable = self.conjugation.as_ref().filter(|key| key.level >= level);
-        usable.ok_or(Error::EvaluationKey { key: "conjugation", level })
+        const KEY: &str = "conjugation";
+        check_evaluation_key(KEY, level, self.conjugation.as_ref().map(|key| key.level))?;
+        self.conjugation.as_ref().ok_or(Error::EvaluationKey { key: KEY, level })
     }
 
     /// The relinearization key, usable at `level`.
@@ -117,33 +116,8 @@ impl EvaluationKeys {
     /// # Errors
     /// [`Error::EvaluationKey`].
     pub(crate) fn relinearization(&self, level: Level) -> Result<&KeySwitchingKey> {
-        let usable = self.relinearization.as_ref().filter(|(_, top)| *top >= level);
-        usable.map(|(key, _)| key).ok_or(Error::EvaluationKey { key: "relinearization", level })
+        const KEY: &str = "relinearization";
+        check_evaluation_key(KEY, level, self.relinearization.as_ref().map(|(_, top)| *top))?;
+        self.relinearization.as_ref().map(|(key, _)| key).ok_or(Error::EvaluationKey { key: KEY, level })
     }
-}
-
-/// Key of the automorphism of `element`, from s to φ^{-1}(s), up to `level`.
-fn galois_key(
-    parameters: &Parameters,
-    secret: &SecretKey,
-    element: u64,
-    level: Level,
-    randomness: &mut Randomness,
-) -> Result<GaloisKey> {
-    let ring = parameters.ring();
-    let log2_n = ring.log2_n();
-    // g^{-1} modulo 2N: the group has exponent N/2, so g^{N/2 − 1} is the inverse.
-    let modulus = 2u64 << log2_n;
-    let inverse = (0..ring.degree() / 2 - 1).fold(1u64, |product, _| product * element % modulus);
-    let target = SecretKey::image(secret, ring, &Automorphism::new(inverse, log2_n))?;
-    let limbs = parameters.limbs(level)?;
-    let key = KeySwitchingKey::generate(
-        ring,
-        secret.evaluations(),
-        &target,
-        limbs,
-        ring.special_limbs(),
-        randomness,
-    )?;
-    Ok(GaloisKey { key, automorphism: Automorphism::new(element, log2_n), level })
 }
