@@ -3,10 +3,13 @@
 pub mod block_functions;
 pub mod chat_template;
 pub mod config;
+mod directory;
 pub mod files;
+mod fingerprint;
 pub mod gguf;
 pub mod gguf_blocks;
 pub mod import;
+pub(crate) mod lenient_json;
 pub mod prepared;
 pub mod reference;
 pub mod tokenizer;
