@@ -5,16 +5,17 @@
 //! [`BlockFunctions`], so that calibration and the simulated approximations share this pass.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::parallel::prelude::*;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
-use sha2::{Digest, Sha256};
 
 use crate::contract::{Error, Result};
 
 use crate::model::block_functions::{BlockFunctions, ExactFunctions, NormPlace, Observed, Refreshed};
 use crate::model::config::LlamaConfig;
+use crate::model::fingerprint::Fingerprint;
 use crate::model::weights::{LayerWeights, Weights};
 
 /// Output features that one task computes.
@@ -28,6 +29,7 @@ pub struct ReferenceModel {
     final_norm: Array1<f32>,
     output_head: Option<Array2<f32>>,
     rope_frequencies: Vec<f64>,
+    fingerprint: OnceLock<String>,
 }
 
 /// Keys (after RoPE) and values of the positions seen so far.
@@ -77,6 +79,7 @@ impl ReferenceModel {
             final_norm: weights.final_norm()?,
             output_head: weights.output_head()?,
             rope_frequencies: config.rope_frequencies(),
+            fingerprint: OnceLock::new(),
             config,
         })
     }
@@ -86,16 +89,31 @@ impl ReferenceModel {
         &self.config
     }
 
-    /// SHA-256, in hexadecimal, over the configuration and all norm weights: tells trained models apart without reading
-    /// every matrix. What belongs to a model (calibration, plans) carries it.
+    /// SHA-256, in hexadecimal, over the configuration and every weight, as [`Weights::fingerprint`] computes it: what
+    /// belongs to a model (calibration, plans, checkpoints) carries it. Computed at the first call, then kept.
     pub fn fingerprint(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(self.config.to_json().to_string());
-        let norms = self.layers.iter().flat_map(|layer| [&layer.input_norm, &layer.post_attention_norm]);
-        for value in norms.chain([&self.final_norm]).flatten() {
-            hash.update(value.to_le_bytes());
+        self.fingerprint.get_or_init(|| self.hash()).clone()
+    }
+
+    /// In the order of [`crate::model::weights::expected_tensors`].
+    fn hash(&self) -> String {
+        let mut fingerprint = Fingerprint::new(&self.config);
+        fingerprint.add(&self.embedding);
+        fingerprint.add(&self.final_norm);
+        if let Some(head) = &self.output_head {
+            fingerprint.add(head);
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        for layer in &self.layers {
+            fingerprint.add(&layer.input_norm);
+            for matrix in [&layer.query, &layer.key, &layer.value, &layer.output] {
+                fingerprint.add(matrix);
+            }
+            fingerprint.add(&layer.post_attention_norm);
+            for matrix in [&layer.gate, &layer.up, &layer.down] {
+                fingerprint.add(matrix);
+            }
+        }
+        fingerprint.finish()
     }
 
     /// The decoded layers.
