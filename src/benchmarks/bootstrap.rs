@@ -133,8 +133,8 @@ impl BootstrapBench {
         Statistics::of(&timings.seconds)
     }
 
-    /// Times bootstraps of a fresh ciphertext at the lowest input level; the precision is the worst over the repetitions.
-    /// `reference` is the time of [`BootstrapBench::reference_rotation`] in the same pool of `threads`.
+    /// Times bootstraps of a fresh ciphertext at the lowest input level; the precision is the worst over the
+    /// repetitions. `reference` is the time of [`BootstrapBench::reference_rotation`] in the same pool of `threads`.
     ///
     /// # Errors
     /// [`Error::LevelOutOfRange`] for more iterations than levels; [`Error::Shape`] for 0 repetitions.

@@ -1,8 +1,8 @@
-//! What the benches and comparisons measure: single operations, bootstraps, matrix products, attention, the modules of a
-//! decoder layer, and two backends side by side.
+//! What the benches and comparisons measure: single operations, bootstraps, matrix products, attention, the modules of
+//! a decoder layer, and two backends side by side.
 //!
-//! Everything is measured with [`crate::measure`] and generic over the backend where the backend is not the subject. Rows
-//! serialize as the JSON reports name them. Nothing prints: long work tells its progress to a caller's function.
+//! Everything is measured with [`crate::measure`] and generic over the backend where the backend is not the subject.
+//! Rows serialize as the JSON reports name them. Nothing prints: long work tells its progress to a caller's function.
 
 pub mod attention;
 pub mod bootstrap;

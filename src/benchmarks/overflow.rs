@@ -1,7 +1,7 @@
 //! How often the modulus wraps after ModRaise, beside what theory says.
 //!
-//! ModRaise leaves m + I·q0 in the coefficients. I is a sum of h + 1 numbers uniform in [−1/2, 1/2) for an ephemeral secret
-//! of weight h, so |I| ≥ k has the probability of the Irwin–Hall distribution ([`expected_at_least`]).
+//! ModRaise leaves m + I·q0 in the coefficients. I is a sum of h + 1 numbers uniform in [−1/2, 1/2) for an ephemeral
+//! secret of weight h, so |I| ≥ k has the probability of the Irwin–Hall distribution ([`expected_at_least`]).
 
 use serde::Serialize;
 
