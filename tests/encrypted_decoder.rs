@@ -41,7 +41,7 @@ fn tiny() -> PathBuf {
 
 /// Thirteen levels between bootstraps, as the native parameters leave.
 fn summary() -> BootstrapSummary {
-    BootstrapSummary { output_level: Level(16), minimum_input_level: Level(3), bound: 1.0 }
+    BootstrapSummary { output_level: Level(16), minimum_input_level: Level(3), bound: 1.0, few: None }
 }
 
 fn parameters() -> ClearParameters {

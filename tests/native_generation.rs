@@ -14,7 +14,7 @@ use cachemir::backend::native::NativeClient;
 use cachemir::bootstrapping::BootstrapParameters;
 use cachemir::calibration::ranges::DecoderRanges;
 use cachemir::calibration::table::CalibrationTargets;
-use cachemir::contract::{BootstrapSummary, Client, Level};
+use cachemir::contract::{BootstrapSummary, Client};
 use cachemir::decoder::Decoder;
 use cachemir::decoder::hidden_codec::HiddenCodec;
 use cachemir::decoder::keys::plan_keys;
@@ -49,11 +49,7 @@ fn free_running_tokens_under_encryption_are_those_of_the_exact_model_also_after_
     let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache).unwrap();
 
     let parameters = BootstrapParameters::test(12, 13);
-    let bootstrap = BootstrapSummary {
-        output_level: Level(parameters.output_level()),
-        minimum_input_level: Level(parameters.minimum_input_level()),
-        bound: 1.0,
-    };
+    let bootstrap = BootstrapSummary { bound: 1.0, ..parameters.summary() };
     let functions = DecoderPlan::new(config, &ranges, Accuracy::default(), bootstrap).unwrap();
     let client = NativeClient::with_bootstrapping(parameters.clone(), Some(7)).unwrap();
     let secret = client.secret_to_bytes().unwrap();

@@ -174,16 +174,17 @@ fn levelled_circuits_agree_on_clear_native_and_openfhe() {
 fn bootstraps_agree_on_clear_native_and_openfhe() {
     let x = values(1);
     // A level that both chains have after a bootstrap; a rotation and a product follow.
-    let request = BootstrapRequest { level: Level(5), slots: SLOTS, iterations: 1, real: false };
+    let request = BootstrapRequest::all(Level(5), SLOTS);
     let mut keys = KeyRequest::new();
     keys.bootstrapping(SLOTS).relinearization(Level(5)).rotations(&[3], SLOTS, Level(5));
     let native = NativeClient::with_bootstrapping(BootstrapParameters::test(12, 3), Some(4)).unwrap();
-    let native = refresh(&native, &keys, &x, request);
+    let native = refresh(&native, &keys, &x, &request);
     let openfhe = OpenFheClient::new(OpenFheParameters::test_bootstrapping()).unwrap();
-    let openfhe = refresh(&openfhe, &keys, &x, request);
-    let summary = BootstrapSummary { output_level: Level(5), minimum_input_level: Level(1), bound: 1.0 };
+    let openfhe = refresh(&openfhe, &keys, &x, &request);
+    let summary =
+        BootstrapSummary { output_level: Level(5), minimum_input_level: Level(1), bound: 1.0, few: None };
     let clear = ClearParameters::new(SLOTS, LEVELS, 45).unwrap().with_bootstrapping(summary);
-    let expected = refresh(&ClearClient::new(clear), &keys, &x, request);
+    let expected = refresh(&ClearClient::new(clear), &keys, &x, &request);
     // The native bootstrap keeps 19 bits in the worst slot (its own tests); the product of two such values adds both
     // errors. OpenFHE's keeps 15 to 16 at this scale and ring: SlotsToCoeffs comes last there and multiplies the noise of
     // the sine by √N.
@@ -197,7 +198,7 @@ fn refresh<C: Client>(
     client: &C,
     keys: &KeyRequest,
     x: &[Complex64],
-    request: BootstrapRequest,
+    request: &BootstrapRequest,
 ) -> Vec<Complex64> {
     let evaluator = client.evaluator(keys).unwrap();
     let level = evaluator.bootstrapping().unwrap().minimum_input_level;

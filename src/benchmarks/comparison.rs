@@ -159,10 +159,10 @@ pub fn bootstrap_samples<C: Client>(client: &C, repetitions: usize) -> Result<Op
     let level = summary.minimum_input_level;
     let x = uniform(slots, 1);
     let a = client.encrypt(&x, level)?;
-    let request = BootstrapRequest { level: summary.output_level, slots, iterations: 1, real: false };
+    let request = BootstrapRequest::all(summary.output_level, slots);
     // The first run of the native bootstrap encodes its transforms, which OpenFHE does while it makes keys.
     let rounds = Rounds { untimed: 1, timed: repetitions };
-    let (timings, output) = time(rounds, || evaluator.bootstrap(&a, request))?;
+    let (timings, output) = time(rounds, || evaluator.bootstrap(&a, &request))?;
     let precision = Precision::of_slots(&client.decrypt(&output)?, &x, Parts::Complex)?;
     let levels = summary.output_level.minus(level.0, "bootstrap")?.0;
     Ok(OperationSamples {

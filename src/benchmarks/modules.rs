@@ -100,11 +100,7 @@ impl ModuleBench {
                 remedy: "give at least 1 of each".to_owned(),
             });
         }
-        let summary = BootstrapSummary {
-            output_level: Level(parameters.output_level()),
-            minimum_input_level: Level(parameters.minimum_input_level()),
-            bound: parameters.bound.min(1.0),
-        };
+        let summary = BootstrapSummary { bound: parameters.bound.min(1.0), ..parameters.summary() };
         let client = NativeClient::with_bootstrapping(parameters, None)?;
         let subject = model.map(|model| model_modules(model, &client, summary, case)).transpose()?;
         let (chain, top) = (client.ckks().parameters().chain(), summary.output_level);
@@ -221,10 +217,10 @@ impl ModuleBench {
         for (done, level) in all.iter().enumerate() {
             observer("bootstraps, level", done, all.len());
             let (level, slots) = (Level(*level), self.client.slots());
-            let request = BootstrapRequest { level, slots, iterations: 1, real: false };
-            let seconds = self.timed(|| self.evaluator.bootstrap(&x, request))?;
-            let real = BootstrapRequest { real: true, ..request };
-            let real_seconds = Some(self.timed(|| self.evaluator.bootstrap(&x, real))?);
+            let request = BootstrapRequest::all(level, slots);
+            let seconds = self.timed(|| self.evaluator.bootstrap(&x, &request))?;
+            let real = request.real(true);
+            let real_seconds = Some(self.timed(|| self.evaluator.bootstrap(&x, &real))?);
             rows.push(BootstrapRow { level, seconds, real_seconds, source: Source::Measured });
         }
         for level in 0..=high {

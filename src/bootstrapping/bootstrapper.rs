@@ -4,91 +4,102 @@
 //! to a lower level costs the same as one to the highest: the primes of EvalMod stand above those of the application, so
 //! ModRaise always raises to all of them; the result is lowered at the end.
 //!
-//! Slots are complex: a slot carries two real values for the price of one bootstrap. CoeffsToSlots gives their parts as two
-//! ciphertexts, and EvalMod reduces both. Where all slots are real ([`BootstrapRequest::real`]) the second reduction is left
-//! out: in the coefficients after SlotsToCoeffs the imaginary parts stand apart, so that they are dropped for nothing. The
-//! decoder pairs what it can (up + i·gate, numerator + i·denominator), which saves a whole bootstrap, and leaves out the rest
-//! (residual stream, scores). Fewer slots (any power of two that the values repeat with) shorten
-//! both transforms, not EvalMod.
+//! Two kinds ([`Refreshed`]). *All slots*: complex slots carry two real values for the price of one bootstrap; CoeffsToSlots gives
+//! their parts as two ciphertexts, and EvalMod reduces both. Where all slots are real the second reduction is left out: in the
+//! coefficients after SlotsToCoeffs the imaginary parts stand apart, so that they are dropped for nothing. Fewer slots (any
+//! power of two that the values repeat with) shorten both transforms, not EvalMod. *Few values* ([`super::few`]): one level for
+//! each transform and one EvalMod; the other slots hold junk afterwards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use super::circuit::EncodedTransforms;
+use super::few::{EncodedFew, FewCircuit};
 use super::{BootstrapCircuit, BootstrapParameters, ModRaise};
 use crate::ckks::{Ciphertext, CkksClient, CkksEvaluator, Parameters, Plaintext};
 use crate::contract::{
-    BootstrapRequest, BootstrapSummary, CiphertextInfo, Complex64, Error, Evaluator, KeyRequest, Level,
-    Result,
+    BootstrapKeys, BootstrapRequest, BootstrapSummary, CiphertextInfo, Complex64, Error, Evaluator,
+    FewValues, KeyRequest, Level, Refreshed, Result, Scale,
 };
 
 /// log2 of the factor by which the two-iteration mode magnifies the error of the first iteration: 2^12 of an error below
 /// 2^-16 stays far inside the interval, and the second iteration's own error shrinks by it.
 const SECOND_ITERATION_BITS: u32 = 12;
 
-/// Bootstraps ciphertexts of some slot counts. Evaluation keys only; the rotation, relinearization and conjugation keys it
-/// uses are the evaluator's.
+/// Bootstraps what its keys were made for. Evaluation keys only; the rotation, relinearization and conjugation keys it uses
+/// are the evaluator's.
 pub struct Bootstrapper {
     parameters: BootstrapParameters,
     mod_raise: ModRaise,
-    circuits: BTreeMap<usize, Prepared>,
+    all: BTreeMap<usize, PreparedAll>,
+    few: BTreeMap<FewValues, PreparedFew>,
 }
 
-/// The circuit of one slot count; its diagonals are encoded at the first bootstrap and kept.
-struct Prepared {
+/// The circuit of one period; its diagonals are encoded at the first bootstrap and kept.
+struct PreparedAll {
     circuit: BootstrapCircuit,
     encoded: OnceLock<EncodedTransforms<Plaintext>>,
 }
 
-impl Prepared {
-    fn encoded(&self, evaluator: &CkksEvaluator) -> Result<&EncodedTransforms<Plaintext>> {
-        if self.encoded.get().is_none() {
-            // Two threads that meet here encode twice; one result is kept.
-            let _lost = self.encoded.set(self.circuit.encode(evaluator)?);
-        }
-        self.encoded.get().ok_or_else(|| Error::Internal("no encoded transforms".to_owned()))
+/// The circuit of one layout of few values; its diagonals are encoded at the first bootstrap and kept.
+struct PreparedFew {
+    circuit: FewCircuit,
+    encoded: OnceLock<EncodedFew<Plaintext>>,
+}
+
+/// What `place` holds, made by `encode` the first time.
+fn encoded<T>(place: &OnceLock<T>, encode: impl FnOnce() -> Result<T>) -> Result<&T> {
+    if place.get().is_none() {
+        // Two threads that meet here encode twice; one result is kept.
+        let _lost = place.set(encode()?);
     }
+    place.get().ok_or_else(|| Error::Internal("no encoded transforms".to_owned()))
 }
 
 impl Bootstrapper {
-    /// Makes the keys of ModRaise and the circuits for `slots`.
+    /// Makes the keys of ModRaise and the circuits for what `keys` names.
     ///
     /// # Errors
-    /// Those of [`BootstrapParameters::check`], [`ModRaise::generate`] and [`BootstrapCircuit::new`].
+    /// Those of [`BootstrapParameters::check`], [`ModRaise::generate`], [`BootstrapCircuit::new`] and [`FewCircuit::new`].
     pub fn generate(
         client: &CkksClient,
         parameters: &BootstrapParameters,
-        slots: &BTreeSet<usize>,
+        keys: &BootstrapKeys,
     ) -> Result<Self> {
         parameters.check()?;
-        let circuits = slots
-            .iter()
-            .map(|slots| {
-                let circuit = BootstrapCircuit::new(parameters, *slots)?;
-                Ok((*slots, Prepared { circuit, encoded: OnceLock::new() }))
-            })
-            .collect::<Result<BTreeMap<_, _>>>()?;
+        let all = keys.slots.iter().map(|slots| {
+            let circuit = BootstrapCircuit::new(parameters, *slots)?;
+            Ok((*slots, PreparedAll { circuit, encoded: OnceLock::new() }))
+        });
+        let few = keys.few.iter().map(|values| {
+            let circuit = FewCircuit::new(parameters, values)?;
+            Ok((values.clone(), PreparedFew { circuit, encoded: OnceLock::new() }))
+        });
         Ok(Self {
             parameters: parameters.clone(),
+            all: all.collect::<Result<_>>()?,
+            few: few.collect::<Result<_>>()?,
             mod_raise: ModRaise::generate(client, parameters)?,
-            circuits,
         })
     }
 
-    /// Rotation, relinearization and conjugation keys that bootstrapping `slots` needs, to be merged into the request before
+    /// Rotation, relinearization and conjugation keys that the bootstraps in `keys` need, to be merged into the request before
     /// keys are generated.
     ///
     /// # Errors
-    /// Those of [`BootstrapCircuit::new`].
+    /// Those of [`BootstrapCircuit::new`] and [`FewCircuit::new`].
     pub fn key_request(
         ring: &Parameters,
         parameters: &BootstrapParameters,
-        slots: &BTreeSet<usize>,
+        keys: &BootstrapKeys,
     ) -> Result<KeyRequest> {
         let mut request = KeyRequest::new();
-        for slots in slots {
-            let circuit = BootstrapCircuit::new(parameters, *slots)?;
-            request.merge(&circuit.key_request(ring.slots(), ring.chain().max_level()));
+        let top = ring.chain().max_level();
+        for slots in &keys.slots {
+            request.merge(&BootstrapCircuit::new(parameters, *slots)?.key_request(ring.slots(), top));
+        }
+        for values in &keys.few {
+            request.merge(&FewCircuit::new(parameters, values)?.key_request(top));
         }
         Ok(request)
     }
@@ -96,11 +107,7 @@ impl Bootstrapper {
     /// What bootstrapping offers.
     #[must_use]
     pub fn summary(&self) -> BootstrapSummary {
-        BootstrapSummary {
-            output_level: Level(self.parameters.output_level()),
-            minimum_input_level: Level(self.parameters.minimum_input_level()),
-            bound: self.parameters.bound,
-        }
+        self.parameters.summary()
     }
 
     /// The keys of ModRaise.
@@ -109,68 +116,47 @@ impl Bootstrapper {
         &self.mod_raise
     }
 
-    fn prepared(&self, slots: usize) -> Result<&Prepared> {
-        self.circuits.get(&slots).ok_or_else(|| Error::Unsupported {
-            backend: "native",
-            operation: format!("bootstrap {slots} slots without their keys"),
-            remedy: "request them with KeyRequest::bootstrapping before generating keys".to_owned(),
-        })
+    /// Bytes of the diagonals encoded so far.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> u64 {
+        let all = self.all.values().filter_map(|all| all.encoded.get());
+        let few = self.few.values().filter_map(|few| few.encoded.get());
+        let plaintexts =
+            all.flat_map(EncodedTransforms::plaintexts).chain(few.flat_map(EncodedFew::plaintexts));
+        plaintexts.map(Plaintext::bytes).sum()
     }
 
-    /// Bootstraps `a` to `request.level` and its canonical scale; `a` stands at the minimum input level or above.
+    /// Bootstraps `a` to `request.level` and its canonical scale; `a` stands at the minimum input level of its kind or above.
     ///
     /// Two iterations bootstrap the error of the first one again, magnified: twice the time, one level less, and what is
     /// left is the rounding at the canonical scale.
     ///
     /// # Errors
     /// [`Error::LevelTooLow`] below the minimum input level, [`Error::LevelOutOfRange`] above the output level,
-    /// [`Error::Unsupported`] for other iteration or slot counts, [`Error::RotationKey`], [`Error::EvaluationKey`].
+    /// [`Error::Unsupported`] for other iterations or what no keys were made for, [`Error::RotationKey`],
+    /// [`Error::EvaluationKey`].
     pub fn bootstrap(
         &self,
         evaluator: &CkksEvaluator,
         a: &Ciphertext,
-        request: BootstrapRequest,
+        request: &BootstrapRequest,
     ) -> Result<Ciphertext> {
         let summary = self.summary();
-        let prepared = self.prepared(request.slots)?;
-        if a.level() < summary.minimum_input_level {
-            return Err(Error::LevelTooLow {
-                operation: "bootstrap",
-                level: a.level(),
-                wanted: summary.minimum_input_level,
-            });
+        summary.check_request(request, a.level(), "native")?;
+        let canonical = evaluator.chain().canonical_scale(a.level())?;
+        if !a.scale().agrees_with(canonical) {
+            return Err(Error::ScaleMismatch { operation: "bootstrap", left: a.scale(), right: canonical });
         }
-        let extra = match request.iterations {
-            1 => 0,
-            2 => 1,
-            iterations => {
-                return Err(Error::Unsupported {
-                    backend: "native",
-                    operation: format!("bootstrap in {iterations} iterations"),
-                    remedy: "use 1 or 2".to_owned(),
-                });
-            }
-        };
-        let highest = Level(summary.output_level.0.saturating_sub(extra));
-        if request.level > highest {
-            return Err(Error::LevelOutOfRange {
-                operation: "bootstrap",
-                level: request.level,
-                max: highest,
-            });
-        }
-        let once = self.once(evaluator, prepared, a, request.real)?;
+        let (lowest, highest) = summary.levels(request, "native")?;
+        let once = self.once(evaluator, a, &request.refreshed)?;
         if request.iterations == 1 {
             return evaluator.lower(&once, request.level);
         }
-        let corrected = self.corrected(evaluator, prepared, (a, &once), request.real)?;
+        let corrected = self.corrected(evaluator, a, &once, &request.refreshed, lowest)?;
         // 2^k·value at the output level; the factor goes with a rescale to the canonical scale.
-        let below = highest;
         let chain = evaluator.chain();
-        let wanted = chain.canonical_scale(below)?;
-        let factor = crate::contract::Scale(
-            wanted.0 * chain.rescale_modulus(corrected.level())? / corrected.scale().0,
-        );
+        let wanted = chain.canonical_scale(highest)?;
+        let factor = Scale(wanted.0 * chain.rescale_modulus(corrected.level())? / corrected.scale().0);
         let shrink = Complex64::new(f64::from(SECOND_ITERATION_BITS).exp2().recip(), 0.0);
         let result = evaluator.rescale(&evaluator.mul_constant(&corrected, shrink, factor)?)?;
         evaluator.lower(&result, request.level)
@@ -180,38 +166,94 @@ impl Bootstrapper {
     ///
     /// # Errors
     /// Those of [`Self::bootstrap`].
-    pub fn raised(&self, evaluator: &CkksEvaluator, a: &Ciphertext, slots: usize) -> Result<Ciphertext> {
-        let prepared = self.prepared(slots)?;
-        let encoded = prepared.encoded(evaluator)?;
-        let bottom = prepared.circuit.to_coefficients(evaluator, encoded, a)?;
-        self.mod_raise.raise(&bottom, prepared.circuit.raised_scale(evaluator)?)
-    }
-
-    fn once(
+    pub fn raised(
         &self,
         evaluator: &CkksEvaluator,
-        prepared: &Prepared,
         a: &Ciphertext,
-        real: bool,
+        refreshed: &Refreshed,
     ) -> Result<Ciphertext> {
-        let raised = self.raised(evaluator, a, prepared.circuit.slots())?;
-        let scale = evaluator.chain().canonical_scale(self.summary().output_level)?;
-        prepared.circuit.from_coefficients(evaluator, prepared.encoded(evaluator)?, &raised, scale, real)
+        match refreshed {
+            Refreshed::All { period, .. } => {
+                let all = self.all(*period)?;
+                let transforms = encoded(&all.encoded, || all.circuit.encode(evaluator))?;
+                let bottom = all.circuit.to_coefficients(evaluator, transforms, a)?;
+                self.mod_raise.raise(&bottom, all.circuit.raised_scale(evaluator)?)
+            }
+            Refreshed::Few(values) => {
+                let few = self.few(values)?;
+                let transforms = encoded(&few.encoded, || few.circuit.encode(evaluator))?;
+                let bottom = few.circuit.to_coefficients(evaluator, transforms, a)?;
+                self.mod_raise.raise(&bottom, few.circuit.raised_scale(evaluator)?)
+            }
+        }
     }
 
-    /// 2^k·once + bootstrap(2^k·(a − once)) at the output level.
+    /// What EvalMod sees of few `values` of `a` and of the junk beside them: (I + v/M)/K in every slot that holds a value. To
+    /// look at the distribution of both.
+    ///
+    /// # Errors
+    /// Those of [`Self::bootstrap`].
+    pub fn before_reduction(
+        &self,
+        evaluator: &CkksEvaluator,
+        a: &Ciphertext,
+        values: &FewValues,
+    ) -> Result<Ciphertext> {
+        let raised = self.raised(evaluator, a, &Refreshed::Few(values.clone()))?;
+        let few = self.few(values)?;
+        let transforms = encoded(&few.encoded, || few.circuit.encode(evaluator))?;
+        Ok(few.circuit.parts(evaluator, transforms, raised)?.0)
+    }
+
+    fn all(&self, period: usize) -> Result<&PreparedAll> {
+        self.all.get(&period).ok_or(Error::EvaluationKey { key: "bootstrapping", level: Level(0) })
+    }
+
+    fn few(&self, values: &FewValues) -> Result<&PreparedFew> {
+        self.few.get(values).ok_or(Error::EvaluationKey { key: "bootstrapping", level: Level(0) })
+    }
+
+    /// One iteration, to the highest level of its kind.
+    fn once(&self, evaluator: &CkksEvaluator, a: &Ciphertext, refreshed: &Refreshed) -> Result<Ciphertext> {
+        let raised = self.raised(evaluator, a, refreshed)?;
+        let chain = evaluator.chain();
+        match refreshed {
+            Refreshed::All { period, real } => {
+                let scale = chain.canonical_scale(Level(self.parameters.output_level()))?;
+                let all = self.all(*period)?;
+                let transforms = encoded(&all.encoded, || all.circuit.encode(evaluator))?;
+                all.circuit.from_coefficients(evaluator, transforms, &raised, scale, *real)
+            }
+            Refreshed::Few(values) => {
+                let few = self.few(values)?;
+                let transforms = encoded(&few.encoded, || few.circuit.encode(evaluator))?;
+                let scale = chain.canonical_scale(few.circuit.output_level(chain.max_level()))?;
+                few.circuit.from_coefficients(evaluator, transforms, raised, scale)
+            }
+        }
+    }
+
+    /// 2^k·once + bootstrap(2^k·(a − once)) at the output level of its kind, whose lowest input level is `bottom`.
     fn corrected(
         &self,
         evaluator: &CkksEvaluator,
-        prepared: &Prepared,
-        (a, once): (&Ciphertext, &Ciphertext),
-        real: bool,
+        a: &Ciphertext,
+        once: &Ciphertext,
+        refreshed: &Refreshed,
+        bottom: Level,
     ) -> Result<Ciphertext> {
         let magnified = evaluator.mul_integer(once, 1 << SECOND_ITERATION_BITS)?;
         // Lowered after the factor: the rounding of the rescale is not magnified.
-        let bottom = self.summary().minimum_input_level;
+        let found = match refreshed {
+            Refreshed::All { .. } => evaluator.lower(&magnified, bottom)?,
+            // Junk must not enter the second iteration: one level above the bottom is there to clear it.
+            Refreshed::Few(values) => {
+                let above = evaluator.lower(&magnified, Level(bottom.0 + 1))?;
+                evaluator.mul_values(&above, &values.slots.mask(evaluator.slots()))?
+            }
+        };
         let wanted = evaluator.lower(&evaluator.mul_integer(a, 1 << SECOND_ITERATION_BITS)?, bottom)?;
-        let error = evaluator.sub(&wanted, &evaluator.lower(&magnified, bottom)?)?;
-        evaluator.add(&magnified, &self.once(evaluator, prepared, &error, real)?)
+        let error = evaluator.sub(&wanted, &found)?;
+        evaluator.add(&magnified, &self.once(evaluator, &error, refreshed)?)
     }
 }

@@ -28,6 +28,13 @@ pub struct EncodedTransforms<P> {
     coeffs_to_slots: EncodedDft<P>,
 }
 
+impl<P> EncodedTransforms<P> {
+    /// All plaintexts it keeps.
+    pub fn plaintexts(&self) -> impl Iterator<Item = &P> {
+        self.slots_to_coeffs.plaintexts().chain(self.coeffs_to_slots.plaintexts())
+    }
+}
+
 impl BootstrapCircuit {
     /// Circuit for data of period `slots`.
     ///
@@ -237,12 +244,7 @@ mod tests {
             .zip(slots_of(&integers))
             .map(|(v, i)| (v / circuit.message_ratio + i) * factor)
             .collect();
-        // Relabelled with the scale of a raised ciphertext; its values do not change.
-        let evaluator = client.dry_run();
-        let wanted = circuit.raised_scale(&evaluator).unwrap();
-        let plain = client.encrypt(&values, top).unwrap();
-        let ratio = Scale(wanted.0 / plain.scale().0);
-        evaluator.mul_constant(&plain, Complex64::ONE, ratio).unwrap()
+        ClearCiphertext::new(values, top, circuit.raised_scale(&client.dry_run()).unwrap())
     }
 
     #[test]

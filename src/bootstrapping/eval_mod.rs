@@ -26,21 +26,32 @@ pub struct EvalMod {
     /// a_1, a_2.
     harmonics: [f64; 2],
     message_ratio: f64,
+    /// Coefficients of the series, and its half-width K.
+    series: Vec<Complex64>,
+    interval: f64,
 }
 
 impl EvalMod {
-    /// Fits series and harmonics to `parameters`.
+    /// Fits series and harmonics to `parameters`, on their interval for all slots.
     ///
     /// # Errors
     /// [`Error::Parameters`] for an interval, ratio or bound that make no sense.
     pub fn new(parameters: &BootstrapParameters) -> Result<Self> {
+        Self::on_interval(parameters, parameters.interval)
+    }
+
+    /// Fits series and harmonics to `parameters` on ±`interval`.
+    ///
+    /// # Errors
+    /// [`Error::Parameters`] for an interval, ratio or bound that make no sense.
+    pub fn on_interval(parameters: &BootstrapParameters, interval: f64) -> Result<Self> {
         let message_ratio = f64::from(parameters.log2_message_ratio).exp2();
         let widest = parameters.bound / message_ratio;
-        if !(parameters.interval >= 1.0 && widest > 0.0 && widest < 0.2) || parameters.squarings > 8 {
+        if !(interval >= 1.0 && widest > 0.0 && widest < 0.2) || parameters.squarings > 8 {
             return Err(Error::Parameters {
                 what: format!(
                     "EvalMod on ±{} with {} squarings, bound {} at message ratio {message_ratio}",
-                    parameters.interval, parameters.squarings, parameters.bound
+                    interval, parameters.squarings, parameters.bound
                 ),
                 remedy: "use an interval of at least 1, at most 8 squarings, and a bound below a fifth of the message ratio"
                     .to_owned(),
@@ -49,8 +60,7 @@ impl EvalMod {
         let harmonics = fit_harmonics(std::f64::consts::TAU * widest * FITTED_SHARE);
         let kappa = (harmonics[1].abs() * message_ratio / (4.0 * std::f64::consts::PI)).sqrt();
         let squared = f64::from(1u32 << parameters.squarings);
-        let (start, speed) =
-            (kappa.powf(1.0 / squared), std::f64::consts::TAU * parameters.interval / squared);
+        let (start, speed) = (kappa.powf(1.0 / squared), std::f64::consts::TAU * interval / squared);
         let cosine = ChebyshevSeries::fit(|t| start * (speed * t).cos(), -1.0, 1.0, parameters.degree)?;
         let sine = ChebyshevSeries::fit(|t| start * (speed * t).sin(), -1.0, 1.0, parameters.degree)?;
         // Even and odd parts: what projection leaves of the wrong parity is rounding and would cost products.
@@ -72,7 +82,23 @@ impl EvalMod {
             first: harmonics[0] * message_ratio / (4.0 * std::f64::consts::PI),
             harmonics,
             message_ratio,
+            series: coefficients,
+            interval,
         })
+    }
+
+    /// What it makes of x, in the clear, within and beyond its interval: what series, squarings and harmonics give.
+    #[must_use]
+    pub fn value_at(&self, x: f64) -> f64 {
+        // Clenshaw's recurrence, which holds outside [−1, 1] as well.
+        let t = x / self.interval;
+        let (mut next, mut after) = (Complex64::ZERO, Complex64::ZERO);
+        for coefficient in self.series.iter().skip(1).rev() {
+            (next, after) = (coefficient + next * (2.0 * t) - after, next);
+        }
+        let start = self.series.first().copied().unwrap_or_default() + next * t - after;
+        let exponential = (0..self.squarings).fold(start, |power, _| power * power);
+        2.0 * (exponential * (self.first / self.kappa) - exponential * exponential).im
     }
 
     /// Levels it consumes.

@@ -6,6 +6,7 @@
 mod bootstrapper;
 mod circuit;
 mod eval_mod;
+pub mod few;
 mod mod_raise;
 mod overflow;
 mod parameters;
@@ -15,4 +16,4 @@ pub use circuit::{BootstrapCircuit, EncodedTransforms};
 pub use eval_mod::EvalMod;
 pub use mod_raise::ModRaise;
 pub use overflow::{expected_at_least, integer_parts};
-pub use parameters::{BootstrapParameters, log2_irwin_hall_tail};
+pub use parameters::{BootstrapParameters, FewParameters, log2_irwin_hall_tail};

@@ -43,8 +43,9 @@
 //! 2^-105.7 a bootstrap at N = 2^16. Beyond the interval ±15.1 the series is continued and loses precision (about 2^-9 at
 //! 16) but does not explode: there is no catastrophic overflow.
 
+use super::{EvalMod, few};
 use crate::ckks::{ParametersLiteral, Security, Stretch};
-use crate::contract::{Error, Result};
+use crate::contract::{BootstrapSummary, Error, FewSummary, Level, Result};
 
 /// log2 of primes "of 50 bits": all primes stay below 2^50, the limit of the fast kernels.
 const LARGE: f64 = 49.9;
@@ -72,6 +73,15 @@ pub struct BootstrapParameters {
     pub coeffs_to_slots: Vec<usize>,
     /// The same for SlotsToCoeffs.
     pub slots_to_coeffs: Vec<usize>,
+    /// Bootstraps of few values; `None` where the top level is too narrow for a dense transform.
+    pub few: Option<FewParameters>,
+}
+
+/// What differs in bootstraps of few values ([`super::few`]): one level for each transform, and an interval that holds junk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FewParameters {
+    /// Half-width K of the interval of EvalMod; degree and squarings are those of all slots.
+    pub interval: f64,
 }
 
 impl BootstrapParameters {
@@ -94,7 +104,49 @@ impl BootstrapParameters {
             },
             coeffs_to_slots: vec![4, 4, 4, 3],
             slots_to_coeffs: vec![5, 5, 5],
+            few: None,
             ..Self::test(16, 0)
+        }
+    }
+
+    /// N = 2^16, 128-bit security with a dense ternary secret, for bootstraps of few values; all slots as well.
+    ///
+    /// log2(QP) = 50 + 18·42 + 9·48 + 60 + 10·44.8 = 1746 ≤ 1747; 30 limbs in 3 digits of 10: special primes of 45 bits cover
+    /// digits of 42-bit limbs, where eight of 50 bits would leave a level more and take 4 digits. The top level is two primes
+    /// of 30 bits: a dense CoeffsToSlots loses 2^(36−b) of a value to the rounding of its diagonals, b the bits of its level.
+    /// Few values enter at level 1 and come back at level 18: 17 levels between bootstraps. All slots enter at level 3 and come
+    /// back at level 15, their last squarings at 42 bits instead of 48: 12 levels, and fewer bits than under [`Self::n16`].
+    #[must_use]
+    pub fn n16_few() -> Self {
+        Self {
+            chain: ParametersLiteral {
+                name: "n16-few",
+                stretches: vec![stretch(1 + 17, 42.0), stretch(9, 48.0), WIDE_TOP],
+                special_primes: 10,
+                special_bits: 44.8,
+                ..Self::n16().chain
+            },
+            // A digit of one 50-bit prime against one special prime of 45 bits would be short of bits.
+            ephemeral_special_primes: 2,
+            few: Some(FewParameters { interval: FEW_INTERVAL }),
+            ..Self::n16()
+        }
+    }
+
+    /// [`Self::n16_few`] with one level more: eight special primes of 50 bits and 31 limbs in 4 digits, hence larger keys and
+    /// slower key switches.
+    ///
+    /// log2(QP) = 50 + 19·42 + 9·48 + 60 + 8·50 = 1739 ≤ 1747. Few values from level 1 to level 19, all slots from 3 to 16.
+    #[must_use]
+    pub fn n16_few_deep() -> Self {
+        Self {
+            chain: ParametersLiteral {
+                name: "n16-few-deep",
+                stretches: vec![stretch(1 + 18, 42.0), stretch(9, 48.0), WIDE_TOP],
+                ..Self::n16().chain
+            },
+            few: Some(FewParameters { interval: FEW_INTERVAL }),
+            ..Self::n16()
         }
     }
 
@@ -111,7 +163,8 @@ impl BootstrapParameters {
                 stretches: vec![
                     stretch(merged.len() + application_levels, 42.0),
                     stretch(9, 48.0),
-                    stretch(merged.len(), 46.0),
+                    stretch(merged.len().saturating_sub(1), 46.0),
+                    WIDE_TOP,
                 ],
                 special_primes: 6,
                 special_bits: LARGE,
@@ -126,6 +179,7 @@ impl BootstrapParameters {
             squarings: 3,
             coeffs_to_slots: merged.clone(),
             slots_to_coeffs: merged,
+            few: Some(FewParameters { interval: FEW_INTERVAL }),
         }
     }
 
@@ -143,7 +197,38 @@ impl BootstrapParameters {
             + f64::from(self.chain.log2_n)
     }
 
-    /// Level a bootstrapped value has.
+    /// Level that a bootstrap of few values reaches, where there is one: one level for CoeffsToSlots.
+    #[must_use]
+    pub fn few_output_level(&self) -> Option<usize> {
+        self.few.as_ref()?;
+        self.levels().checked_sub(self.eval_mod_levels() + 1)
+    }
+
+    /// log2 of the probability that a bootstrap of few values fails, where there is one; see [`super::few`].
+    #[must_use]
+    pub fn log2_failure_few(&self) -> Option<f64> {
+        let slots = f64::from(self.chain.log2_n.saturating_sub(1)).exp2();
+        let eval_mod = EvalMod::on_interval(self, self.few.as_ref()?.interval).ok()?;
+        Some(few::log2_failure(|x| eval_mod.value_at(x).abs(), self.ephemeral_weight, slots))
+    }
+
+    /// What a backend offers under these parameters.
+    #[must_use]
+    pub fn summary(&self) -> BootstrapSummary {
+        let few = self.few_output_level().map(|level| FewSummary {
+            output_level: Level(level),
+            minimum_input_level: Level(1),
+            junk: few::JUNK_SHARE * f64::from(self.log2_message_ratio).exp2(),
+        });
+        BootstrapSummary {
+            output_level: Level(self.output_level()),
+            minimum_input_level: Level(self.minimum_input_level()),
+            bound: self.bound,
+            few,
+        }
+    }
+
+    /// Level a value has when all slots were bootstrapped.
     #[must_use]
     pub fn output_level(&self) -> usize {
         self.levels().saturating_sub(self.eval_mod_levels() + self.coeffs_to_slots.len())
@@ -194,6 +279,11 @@ impl BootstrapParameters {
         Ok(())
     }
 }
+
+/// The top level, of 60 bits, for a dense CoeffsToSlots.
+const WIDE_TOP: Stretch = Stretch { levels: 1, log2_scale: 60.0, primes_per_level: 2 };
+/// Half-width of the interval of EvalMod for few values; see [`super::few`].
+const FEW_INTERVAL: f64 = 17.1;
 
 /// `levels` levels of one prime of `log2_scale` bits.
 fn stretch(levels: usize, log2_scale: f64) -> Stretch {

@@ -224,6 +224,12 @@ impl HomomorphicDft {
 }
 
 impl<P> EncodedDft<P> {
+    /// All plaintexts it keeps.
+    pub fn plaintexts(&self) -> impl Iterator<Item = &P> {
+        let giants = self.factors.iter().flat_map(|factor| &factor.giants);
+        giants.flat_map(|(_, babies)| babies.iter().map(|(_, plaintext)| plaintext))
+    }
+
     /// [`HomomorphicDft::apply_unrescaled`] of an input at the level and scale it was encoded for.
     ///
     /// # Errors

@@ -18,9 +18,7 @@ use crate::backend::clear::{ClearClient, ClearEvaluator, ClearParameters, NoiseM
 use crate::backend::native::{NativeClient, noise_model, test_levelled};
 use crate::bootstrapping::BootstrapParameters;
 use crate::ckks::Parameters;
-use crate::contract::{
-    BootstrapRequest, BootstrapSummary, CiphertextInfo, Client, Complex64, Evaluator, Level,
-};
+use crate::contract::{BootstrapRequest, CiphertextInfo, Client, Complex64, Evaluator, Level};
 
 /// Between the root mean square of native and of simulated noise.
 const TOLERANCE_BITS: f64 = 1.0;
@@ -385,9 +383,8 @@ impl Function for Softmax {
         let o = evaluator.mul_values(&numerator, &scaled(softmax.first_gain())).unwrap();
         let (f, o) = softmax.before_refresh(evaluator, denominators, o, &self.places()).unwrap();
         let z = join_complex(evaluator, &f, &o).unwrap();
-        let request =
-            BootstrapRequest { level: self.refresh, slots: evaluator.slots(), iterations: 1, real: false };
-        let refreshed = evaluator.bootstrap(&z, request).unwrap();
+        let request = BootstrapRequest::all(self.refresh, evaluator.slots());
+        let refreshed = evaluator.bootstrap(&z, &request).unwrap();
         let (f, o) = split_complex(evaluator, &refreshed).unwrap();
         let o = softmax.after_refresh(evaluator, f, o, &self.places()).unwrap();
         let gain = softmax.gain() / softmax.first_gain();
@@ -408,11 +405,7 @@ fn softmax_with_a_refresh_on_native_errs_by_its_approximation_and_the_predicted_
     let parameters = client.ckks().parameters();
     // The preset promises means of 20 bits.
     let noise = NoiseModel { bootstrap_absolute: (-20f64).exp2(), ..noise_model(parameters, 5).unwrap() };
-    let summary = BootstrapSummary {
-        output_level: refresh,
-        minimum_input_level: Level(bootstrapping.minimum_input_level()),
-        bound: bootstrapping.bound,
-    };
+    let summary = bootstrapping.summary();
     let simulated = ClearParameters {
         slots: parameters.slots(),
         chain: parameters.chain().clone(),

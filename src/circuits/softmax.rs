@@ -208,7 +208,12 @@ mod tests {
 
     #[test]
     fn numerator_and_denominator_meet_at_one_level_whichever_starts_lower() {
-        let summary = BootstrapSummary { output_level: Level(13), minimum_input_level: Level(0), bound: 1.0 };
+        let summary = BootstrapSummary {
+            output_level: Level(13),
+            minimum_input_level: Level(0),
+            bound: 1.0,
+            few: None,
+        };
         let client = ClearClient::new(ClearParameters::new(16, 13, 42).unwrap().with_bootstrapping(summary));
         let evaluator = client.dry_run();
         let places = vec![Complex64::new(1.0, 0.0); 8];
@@ -238,8 +243,8 @@ mod tests {
             let z = join_complex(&evaluator, &f, &o).unwrap();
             let entering = client.decrypt(&z).unwrap();
             assert!(entering.iter().all(|z| z.re.abs() <= 1.0 && z.im.abs() <= 1.0), "{entering:?}");
-            let request = BootstrapRequest { level: Level(13), slots: 16, iterations: 1, real: false };
-            let (f, o) = split_complex(&evaluator, &evaluator.bootstrap(&z, request).unwrap()).unwrap();
+            let request = BootstrapRequest::all(Level(13), 16);
+            let (f, o) = split_complex(&evaluator, &evaluator.bootstrap(&z, &request).unwrap()).unwrap();
             let o = softmax.after_refresh(&evaluator, f, o, &places).unwrap();
             let gain = softmax.gain() / first;
             let decrypted = client.decrypt(&o).unwrap();

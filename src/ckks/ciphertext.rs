@@ -30,6 +30,14 @@ pub struct Plaintext {
     pub(crate) scale: Scale,
 }
 
+impl Plaintext {
+    /// Bytes it holds in memory.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        8 * self.polynomial.words().len() as u64
+    }
+}
+
 macro_rules! info {
     ($name:ident) => {
         impl CiphertextInfo for $name {

@@ -153,7 +153,7 @@ impl Evaluator for CkksEvaluator {
         self.transforms(a, transforms, scale)
     }
 
-    fn bootstrap(&self, _: &Ciphertext, _: BootstrapRequest) -> Result<Ciphertext> {
+    fn bootstrap(&self, _: &Ciphertext, _: &BootstrapRequest) -> Result<Ciphertext> {
         Err(Error::Unsupported {
             backend: "native",
             operation: "bootstrap under levelled parameters".to_owned(),

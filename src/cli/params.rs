@@ -47,6 +47,11 @@ fn print_preset(preset: &ParameterSet) {
     if let Some(levels) = preset.levels_after_bootstrap {
         println!("  levels between bootstraps  {levels}");
     }
+    if let (Some(levels), Some(log2)) =
+        (preset.levels_after_bootstrap_of_few_values, preset.log2_failure_of_few_values)
+    {
+        println!("  of few values              {levels}, failure 2^{log2:.1}");
+    }
     for key in &preset.keys {
         println!("  {}, {:.1} MB a key", key.margin, key.bytes as f64 / 1e6);
     }

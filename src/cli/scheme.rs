@@ -71,7 +71,8 @@ impl Scheme {
     pub fn clear(slots: usize, noise_bits: Option<f64>, seed: u64) -> anyhow::Result<(Self, ClearClient)> {
         // Slots that are put at the very end of an interval leave it when there is noise.
         let bound = if noise_bits.is_some() { 1.001 } else { 1.0 };
-        let bootstrap = BootstrapSummary { output_level: Level(13), minimum_input_level: Level(0), bound };
+        let bootstrap =
+            BootstrapSummary { output_level: Level(13), minimum_input_level: Level(0), bound, few: None };
         let mut parameters = ClearParameters::new(slots, 13, 42)?.with_bootstrapping(bootstrap);
         if let Some(bits) = noise_bits {
             parameters = parameters.with_noise(NoiseModel::native(16, bits, seed));
@@ -88,11 +89,7 @@ impl Scheme {
             Preset::Test => BootstrapParameters::test(12, 13),
             Preset::N16 => BootstrapParameters::n16(),
         };
-        let bootstrap = BootstrapSummary {
-            output_level: Level(parameters.output_level()),
-            minimum_input_level: Level(parameters.minimum_input_level()),
-            bound: parameters.bound.min(1.0),
-        };
+        let bootstrap = BootstrapSummary { bound: parameters.bound.min(1.0), ..parameters.summary() };
         let log2_failure = Some(parameters.log2_failure());
         let security = match preset {
             Preset::Test => Vec::new(),

@@ -1,6 +1,6 @@
 //! The side that holds the secret key.
 
-use super::{BootstrapSummary, Complex64, Evaluator, KeyRequest, Level, Result};
+use super::{BootstrapSummary, Complex64, Evaluator, KeyRequest, Level, OccupiedSlots, Result};
 
 /// Holds the secret key: encrypts, decrypts, and generates the evaluation keys for an [`Evaluator`], which never sees
 /// the secret.
@@ -40,6 +40,20 @@ pub trait Client: Send + Sync {
         let values = self.decrypt(ciphertext)?;
         bootstrap.check(&values)?;
         Ok(values)
+    }
+
+    /// Decrypts the result of a bootstrap of few values and returns these alone, in the order of `slots`; values that were
+    /// beyond the bound are reported as such. Junk is left out.
+    ///
+    /// # Errors
+    /// Those of [`Self::decrypt`] and [`BootstrapSummary::few_values`].
+    fn decrypt_few(
+        &self,
+        ciphertext: &<Self::Evaluator as Evaluator>::Ciphertext,
+        bootstrap: BootstrapSummary,
+        slots: &OccupiedSlots,
+    ) -> Result<Vec<Complex64>> {
+        bootstrap.few_values(&self.decrypt(ciphertext)?, slots)
     }
 
     /// Generates the evaluation keys of `request` and the evaluator that holds them.

@@ -337,7 +337,7 @@ impl<E: Evaluator> Evaluator for CountingEvaluator<E> {
         Ok(result)
     }
 
-    fn bootstrap(&self, a: &Self::Ciphertext, request: BootstrapRequest) -> Result<Self::Ciphertext> {
+    fn bootstrap(&self, a: &Self::Ciphertext, request: &BootstrapRequest) -> Result<Self::Ciphertext> {
         let result = self.inner.bootstrap(a, request)?;
         self.note(a.level(), |counts| counts.bootstraps += 1);
         Ok(result)

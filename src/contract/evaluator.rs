@@ -1,6 +1,8 @@
 //! The side that computes: evaluation keys only.
 
-use super::{Complex64, Error, Level, LevelChain, LinearTransform, Result, Scale};
+use super::{
+    BootstrapRequest, BootstrapSummary, Complex64, Error, Level, LevelChain, LinearTransform, Result, Scale,
+};
 
 /// What every ciphertext and plaintext tells about itself.
 pub trait CiphertextInfo {
@@ -8,19 +10,6 @@ pub trait CiphertextInfo {
     fn level(&self) -> Level;
     /// Current scale.
     fn scale(&self) -> Scale;
-}
-
-/// How a ciphertext is to be bootstrapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct BootstrapRequest {
-    /// Level wanted afterwards; at most [`BootstrapSummary::output_level`].
-    pub level: Level,
-    /// Period of the slots: S for a full ciphertext, a smaller power of two n when slot s equals slot s mod n.
-    pub slots: usize,
-    /// 1, or 2 for the precise mode that bootstraps the rounding error again.
-    pub iterations: usize,
-    /// Whether all slots are real, noise aside: a backend may then drop the imaginary parts, and do with less work.
-    pub real: bool,
 }
 
 /// A term c·x of a linear combination, the same c in every slot.
@@ -43,44 +32,6 @@ impl<'a, C: CiphertextInfo> LinearTerm<'a, C> {
     /// c·x at `scale`: c is rounded at what `scale` leaves over that of x.
     pub fn at_scale(constant: Complex64, ciphertext: &'a C, scale: Scale) -> Self {
         Self { ciphertext, constant, scale: scale / ciphertext.scale() }
-    }
-}
-
-/// What bootstrapping does under the parameters of an evaluator.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BootstrapSummary {
-    /// Highest level a bootstrapped ciphertext can have.
-    pub output_level: Level,
-    /// Lowest level an input may have.
-    pub minimum_input_level: Level,
-    /// Largest magnitude of a real or imaginary part that survives.
-    pub bound: f64,
-}
-
-/// How far beyond its bound a value must lie to be reported after decryption: more than any bootstrap errs by.
-const BOUND_TOLERANCE: f64 = 1.0 / 1024.0;
-
-impl BootstrapSummary {
-    /// That `values`, decrypted as they enter or leave a bootstrap, lie within its bound, give or take 1/1024 of it.
-    ///
-    /// No false alarms: a bootstrap of values within the bound errs by far less than the tolerance. What a result shows of
-    /// values beyond it, on the native backend: its modular reduction returns v with an error that grows, never more than
-    /// 0.22·M for the message ratio M (M = 128 and the bound is 1.125), and repeats with period M, in every slot by itself.
-    /// So every |v| from the bound to M/2 − bound shows; a larger one shows unless it lies within the bound of a multiple of
-    /// M, or within 0.6 times the bound of an odd multiple of M/2. Values computed from a refreshed one may rightly exceed
-    /// the bound: they are not to be checked.
-    ///
-    /// # Errors
-    /// [`Error::OutOfInterval`] with the largest magnitude of a real or imaginary part, infinite for NaN.
-    pub fn check(&self, values: &[Complex64]) -> Result<()> {
-        let parts = values.iter().flat_map(|z| [z.re.abs(), z.im.abs()]);
-        // A NaN must not vanish in a maximum.
-        let magnitude =
-            parts.map(|part| if part.is_nan() { f64::INFINITY } else { part }).fold(0.0, f64::max);
-        if magnitude <= self.bound * (1.0 + BOUND_TOLERANCE) {
-            return Ok(());
-        }
-        Err(Error::OutOfInterval { site: "bootstrap".to_owned(), magnitude, bound: self.bound })
     }
 }
 
@@ -231,16 +182,21 @@ pub trait Evaluator: Send + Sync {
         transforms.iter().map(|transform| self.linear_transform(a, transform, scale)).collect()
     }
 
-    /// Refreshes `a` (at its level's canonical scale) to `request.level` and its canonical scale.
+    /// Refreshes what `request` names of `a` (at its level's canonical scale) to `request.level` and its canonical scale.
     ///
-    /// Slots are complex: real and imaginary part are refreshed both, each within the bound. Real values alone cost the same,
-    /// so two real vectors are best refreshed as one complex one (x + i·y), for the price of one bootstrap and the
-    /// conjugation that takes them apart again.
+    /// Slots are complex: real and imaginary part are refreshed both, each within the bound, unless the request says that
+    /// the values are real. Two real vectors are best refreshed as one complex one (x + i·y), and taken apart by a
+    /// conjugation afterwards.
+    ///
+    /// Few values ([`super::Refreshed::Few`]): all other slots of `a` must be zero, up to noise, and hold *junk* afterwards,
+    /// at most [`super::FewSummary::junk`] in magnitude: whatever comes next must have zeros there.
     ///
     /// # Errors
-    /// [`Error::Unsupported`], [`Error::EvaluationKey`], [`Error::LevelTooLow`], [`Error::ScaleMismatch`]; on `clear`
-    /// also [`Error::OutOfInterval`]. Elsewhere values are hidden: [`super::Client::decrypt_bootstrapped`] reports them.
-    fn bootstrap(&self, a: &Self::Ciphertext, request: BootstrapRequest) -> Result<Self::Ciphertext>;
+    /// [`Error::Unsupported`], [`Error::EvaluationKey`], [`Error::LevelTooLow`], [`Error::LevelOutOfRange`],
+    /// [`Error::ScaleMismatch`]; on `clear` also [`Error::OutOfInterval`], for values beyond the bound, imaginary parts of
+    /// real values, and slots that should be zero. Elsewhere values are hidden: [`super::Client::decrypt_bootstrapped`]
+    /// reports those beyond the bound.
+    fn bootstrap(&self, a: &Self::Ciphertext, request: &BootstrapRequest) -> Result<Self::Ciphertext>;
 
     /// Serializes a ciphertext into the versioned container of the backend.
     ///

@@ -1,8 +1,8 @@
 //! Which evaluation keys a circuit needs, and up to which level.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Level;
+use super::{BootstrapRequest, FewValues, Level, Refreshed};
 
 /// `step` modulo `slots`, in 0 .. `slots`.
 #[must_use]
@@ -15,11 +15,33 @@ pub fn normalize_step(step: i64, slots: usize) -> usize {
 #[derive(Clone, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct BootstrapKeys {
     /// Slot counts (powers of two, at most S) of the ciphertexts that will be bootstrapped.
-    pub slots: std::collections::BTreeSet<usize>,
+    pub slots: BTreeSet<usize>,
+    /// Few values that will be bootstrapped: each layout has keys of its own, which overlap.
+    #[serde(default)]
+    pub few: BTreeSet<FewValues>,
+}
+
+impl BootstrapKeys {
+    /// The periods to bootstrap on a backend of `total` slots that treats few values as a special case of all slots.
+    #[must_use]
+    pub fn periods(&self, total: usize) -> BTreeSet<usize> {
+        let mut periods = self.slots.clone();
+        periods.extend((!self.few.is_empty()).then_some(total));
+        periods
+    }
+
+    /// Whether these keys serve what is to be refreshed.
+    #[must_use]
+    pub fn serve(&self, refreshed: &Refreshed) -> bool {
+        match refreshed {
+            Refreshed::All { period, .. } => self.slots.contains(period),
+            Refreshed::Few(few) => self.few.contains(few),
+        }
+    }
 }
 
 /// The evaluation keys to generate: rotation steps, relinearization, conjugation, each with the highest level at which
-/// it is used, so that keys used low are small; bootstrapping by slot count.
+/// it is used, so that keys used low are small; bootstrapping by slot count, and of few values by layout.
 ///
 /// A dry run on `clear` fills one ([`crate::backend::clear::ClearEvaluator::dry_run`]).
 #[derive(Clone, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -76,6 +98,20 @@ impl KeyRequest {
         self
     }
 
+    /// Asks for the bootstraps of few values like `few`.
+    pub fn bootstrapping_few(&mut self, few: &FewValues) -> &mut Self {
+        self.bootstrapping.get_or_insert_with(BootstrapKeys::default).few.insert(few.clone());
+        self
+    }
+
+    /// Asks for what [`super::Evaluator::bootstrap`] of `request` needs, whichever its level and iterations.
+    pub fn bootstrapping_of(&mut self, request: &BootstrapRequest) -> &mut Self {
+        match &request.refreshed {
+            Refreshed::All { period, .. } => self.bootstrapping(*period),
+            Refreshed::Few(few) => self.bootstrapping_few(few),
+        }
+    }
+
     /// Adds everything `other` asks for.
     pub fn merge(&mut self, other: &KeyRequest) -> &mut Self {
         for (step, level) in &other.rotations {
@@ -84,7 +120,9 @@ impl KeyRequest {
         self.relinearization = self.relinearization.max(other.relinearization);
         self.conjugation = self.conjugation.max(other.conjugation);
         if let Some(boot) = &other.bootstrapping {
-            self.bootstrapping.get_or_insert_with(BootstrapKeys::default).slots.extend(&boot.slots);
+            let own = self.bootstrapping.get_or_insert_with(BootstrapKeys::default);
+            own.slots.extend(&boot.slots);
+            own.few.extend(boot.few.iter().cloned());
         }
         self
     }

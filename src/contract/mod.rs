@@ -14,6 +14,7 @@
 //! # Slots
 //! Values are complex numbers in S = N/2 slots; `rot(x, k)[s] = x[(s + k) mod S]`, so a positive step rotates left.
 
+mod bootstrap;
 mod client;
 mod counting;
 mod error;
@@ -21,12 +22,15 @@ mod evaluator;
 mod key_request;
 mod level;
 mod linear_transform;
+mod occupied_slots;
 
+pub use bootstrap::{BootstrapRequest, BootstrapSummary, FewSummary, FewValues, Refreshed};
 pub use client::Client;
 pub use counting::{CountingEvaluator, LevelCounts, OperationCounts};
 pub use error::{Error, Result};
-pub use evaluator::{BootstrapRequest, BootstrapSummary, CiphertextInfo, Evaluator, LinearTerm};
+pub use evaluator::{CiphertextInfo, Evaluator, LinearTerm};
 pub use key_request::{BootstrapKeys, KeyRequest, normalize_step};
 pub use level::{Level, LevelChain, Scale};
 pub use linear_transform::{Diagonal, GiantStep, LinearTransform};
 pub use num_complex::Complex64;
+pub use occupied_slots::OccupiedSlots;

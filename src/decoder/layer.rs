@@ -69,13 +69,10 @@ impl<E: Evaluator> LayerRun<'_, E> {
         tell: &mut Tell<'_, E::Ciphertext>,
     ) -> Result<E::Ciphertext> {
         tell(stage, refresh.iterations, false, x);
-        let request = BootstrapRequest {
-            level: refresh.level,
-            slots: self.evaluator.slots(),
-            iterations: refresh.iterations,
-            real,
-        };
-        let refreshed = self.evaluator.bootstrap(x, request).map_err(|error| match error {
+        let request = BootstrapRequest::all(refresh.level, self.evaluator.slots())
+            .iterations(refresh.iterations)
+            .real(real);
+        let refreshed = self.evaluator.bootstrap(x, &request).map_err(|error| match error {
             Error::OutOfInterval { magnitude, bound, .. } => {
                 let site = format!("layer {} {stage}", self.index);
                 Error::OutOfInterval { site, magnitude, bound }

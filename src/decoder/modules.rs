@@ -597,8 +597,12 @@ mod tests {
         .unwrap()
         .table;
         let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache).unwrap();
-        let bootstrap =
-            BootstrapSummary { output_level: Level(TOP), minimum_input_level: Level(0), bound: 1.0 };
+        let bootstrap = BootstrapSummary {
+            output_level: Level(TOP),
+            minimum_input_level: Level(0),
+            bound: 1.0,
+            few: None,
+        };
         let parameters = ClearParameters::new(1 << 11, TOP, 42).unwrap().with_bootstrapping(bootstrap);
         let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), bootstrap).unwrap();
         let weights = Weights::open(&directory, config).unwrap();

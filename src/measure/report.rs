@@ -15,7 +15,7 @@ use super::machine::Machine;
 pub const COMMIT: &str = env!("CACHEMIR_COMMIT");
 
 /// Presets whose every key keeps to the limit of 128-bit security. Only [`SECURE_BACKENDS`] claim it.
-pub const SECURE_PRESETS: [&str; 2] = ["n16", "n16-levelled"];
+pub const SECURE_PRESETS: [&str; 4] = ["n16", "n16-levelled", "n16-few", "n16-few-deep"];
 
 /// Backends that encrypt and check the limits of their keys. OpenFHE's bootstrapping chain is longer and its special
 /// primes have 60 bits: no security is claimed for it under any preset. `clear`, and everything in f64, encrypts

@@ -29,6 +29,10 @@ pub struct ParameterSet {
     pub levels_after_bootstrap: Option<usize>,
     /// log2 of the probability that one bootstrap fails.
     pub log2_failure: Option<f64>,
+    /// Levels that a program can use between two bootstraps of few values; `None` where none is offered.
+    pub levels_after_bootstrap_of_few_values: Option<usize>,
+    /// log2 of the probability that one bootstrap of few values fails.
+    pub log2_failure_of_few_values: Option<f64>,
 }
 
 /// One kind of key, at its largest.
@@ -76,6 +80,8 @@ pub fn parameter_sets() -> Result<Vec<ParameterSet>> {
         levelled(n16_levelled())?,
         bootstrapping("test-bootstrap", &BootstrapParameters::test(12, 6))?,
         bootstrapping("n16", &BootstrapParameters::n16())?,
+        bootstrapping("n16-few", &BootstrapParameters::n16_few())?,
+        bootstrapping("n16-few-deep", &BootstrapParameters::n16_few_deep())?,
     ])
 }
 
@@ -117,6 +123,8 @@ fn levelled(literal: ParametersLiteral) -> Result<ParameterSet> {
         keys,
         levels_after_bootstrap: None,
         log2_failure: None,
+        levels_after_bootstrap_of_few_values: None,
+        log2_failure_of_few_values: None,
     })
 }
 
@@ -130,6 +138,8 @@ fn bootstrapping(name: &str, parameters: &BootstrapParameters) -> Result<Paramet
         KeySwitchingKey::predicted_bytes(ring.degree(), 1, parameters.ephemeral_special_primes);
     let back_bytes = ModRaise::predicted_bytes(&built, parameters)?.saturating_sub(ephemeral_bytes);
     let dense = SecretKind::UniformTernary;
+    let few = parameters.summary().few;
+    let few = few.map(|few| few.output_level.0.saturating_sub(few.minimum_input_level.0));
     let keys = vec![
         key("evaluation", log2_n, built.log2_qp_full()?, dense, bytes),
         key("to ephemeral secret", log2_n, sparse_bits, sparse, ephemeral_bytes),
@@ -146,6 +156,8 @@ fn bootstrapping(name: &str, parameters: &BootstrapParameters) -> Result<Paramet
         keys,
         levels_after_bootstrap: Some(levels_after),
         log2_failure: Some(parameters.log2_failure()),
+        levels_after_bootstrap_of_few_values: few,
+        log2_failure_of_few_values: parameters.log2_failure_few(),
     })
 }
 

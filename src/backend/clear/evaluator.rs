@@ -23,7 +23,7 @@ macro_rules! slot_vector {
         }
 
         impl $name {
-            pub(super) fn new(values: Vec<Complex64>, level: Level, scale: Scale) -> Self {
+            pub(crate) fn new(values: Vec<Complex64>, level: Level, scale: Scale) -> Self {
                 Self { values: Arc::new(values), level, scale }
             }
 
@@ -81,9 +81,6 @@ pub(super) fn check_values(
     }
     Ok(())
 }
-
-/// Imaginary parts that pass for noise where slots are said to be real, as a share of the bound of a bootstrap.
-const LARGEST_IMAGINARY_NOISE: f64 = 1.0 / 64.0;
 
 /// Evaluator of the simulator.
 pub struct ClearEvaluator {
@@ -419,63 +416,24 @@ impl Evaluator for ClearEvaluator {
         Ok(ClearCiphertext::new(self.with_key_switch_noise(sum, product_scale), a.level, product_scale))
     }
 
-    fn bootstrap(&self, a: &ClearCiphertext, request: BootstrapRequest) -> Result<ClearCiphertext> {
+    fn bootstrap(&self, a: &ClearCiphertext, request: &BootstrapRequest) -> Result<ClearCiphertext> {
         let summary = self.parameters.bootstrapping.ok_or_else(unsupported_bootstrap)?;
         if let Some(keys) = &self.keys
-            && !keys.bootstrapping.as_ref().is_some_and(|boot| boot.slots.contains(&request.slots))
+            && !keys.bootstrapping.as_ref().is_some_and(|boot| boot.serve(&request.refreshed))
         {
             return Err(Error::EvaluationKey { key: "bootstrapping", level: a.level });
         }
-        if !(1..=2).contains(&request.iterations) {
-            return Err(Error::Unsupported {
-                backend: "clear",
-                operation: format!("bootstrap in {} iterations", request.iterations),
-                remedy: "use 1 or 2".to_owned(),
-            });
-        }
-        // The correction of a second iteration takes a level, as on the real backends.
-        let highest = Level(summary.output_level.0.saturating_sub(request.iterations - 1));
-        if request.level > highest {
-            return Err(Error::LevelOutOfRange {
-                operation: "bootstrap",
-                level: request.level,
-                max: highest,
-            });
-        }
-        if a.level < summary.minimum_input_level {
-            return Err(Error::LevelTooLow {
-                operation: "bootstrap",
-                level: a.level,
-                wanted: summary.minimum_input_level,
-            });
-        }
+        summary.check_request(request, a.level, "clear")?;
         Self::check_scales("bootstrap", a.scale, self.parameters.chain.canonical_scale(a.level)?)?;
-        let magnitude = a.values.iter().map(|z| z.re.abs().max(z.im.abs())).fold(0.0, f64::max);
-        if magnitude > summary.bound {
-            return Err(Error::OutOfInterval {
-                site: "bootstrap".to_owned(),
-                magnitude,
-                bound: summary.bound,
-            });
-        }
-        let imaginary = a.values.iter().map(|z| z.im.abs()).fold(0.0, f64::max);
-        if request.real && imaginary > LARGEST_IMAGINARY_NOISE * summary.bound {
-            return Err(Error::OutOfInterval {
-                site: "imaginary parts of a bootstrap of real slots".to_owned(),
-                magnitude: imaginary,
-                bound: LARGEST_IMAGINARY_NOISE * summary.bound,
-            });
-        }
+        super::bootstrap::check_values(&a.values, request, &summary)?;
         self.record(|used| {
-            used.bootstrapping(request.slots);
+            used.bootstrapping_of(request);
         });
         let mut values = a.values.to_vec();
         if let Some(noise) = &self.noise {
             noise.bootstrap(&mut values, request.iterations);
         }
-        if request.real {
-            values.iter_mut().for_each(|value| value.im = 0.0);
-        }
+        super::bootstrap::drop_what_does_not_survive(&mut values, request, &summary);
         Ok(ClearCiphertext::new(values, request.level, self.parameters.chain.canonical_scale(request.level)?))
     }
 

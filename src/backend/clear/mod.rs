@@ -3,6 +3,7 @@
 //! Nothing is encrypted. It serves fast tests, operation counts at any model size, dry runs that find the rotation keys
 //! a circuit needs, and long fidelity studies with an optional noise model.
 
+mod bootstrap;
 mod client;
 mod evaluator;
 mod noise;

@@ -2,10 +2,14 @@
 
 use super::{ClearClient, ClearParameters, NoiseModel};
 use crate::backend::conformance::{Backend, BootstrapUnderTest, PredictedNoise};
-use crate::contract::{BootstrapRequest, BootstrapSummary, Level, LevelChain};
+use crate::contract::{BootstrapRequest, BootstrapSummary, FewSummary, Level, LevelChain};
 
-const BOOTSTRAPPING: BootstrapSummary =
-    BootstrapSummary { output_level: Level(3), minimum_input_level: Level(1), bound: 1.0 };
+const BOOTSTRAPPING: BootstrapSummary = BootstrapSummary {
+    output_level: Level(3),
+    minimum_input_level: Level(1),
+    bound: 1.0,
+    few: Some(FewSummary { output_level: Level(4), minimum_input_level: Level(1), junk: 25.0 }),
+};
 
 fn parameters(slots: usize) -> ClearParameters {
     ClearParameters::new(slots, 5, 40).unwrap()
@@ -13,9 +17,9 @@ fn parameters(slots: usize) -> ClearParameters {
 
 fn requests(slots: usize) -> Vec<BootstrapRequest> {
     vec![
-        BootstrapRequest { level: Level(3), slots, iterations: 1, real: false },
-        BootstrapRequest { level: Level(2), slots: slots / 8, iterations: 1, real: false },
-        BootstrapRequest { level: Level(0), slots: 1, iterations: 2, real: false },
+        BootstrapRequest::all(Level(3), slots),
+        BootstrapRequest::all(Level(2), slots / 8),
+        BootstrapRequest::all(Level(0), 1).iterations(2),
     ]
 }
 
@@ -38,6 +42,7 @@ mod exact {
                 client: ClearClient::new(parameters(256).with_bootstrapping(BOOTSTRAPPING)),
                 requests: requests(256),
                 precision_bits: 48.0,
+                second_iteration_bits: 0.0,
             })
         }
     }
@@ -84,6 +89,7 @@ mod noisy {
                 client: ClearClient::new(parameters),
                 requests: requests(512),
                 precision_bits: 16.0,
+                second_iteration_bits: 4.0,
             })
         }
     }
@@ -97,7 +103,7 @@ mod simulator {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::contract::{Client, Complex64, Error, Evaluator, KeyRequest, normalize_step};
+    use crate::contract::{Client, Complex64, Error, Evaluator, KeyRequest, OccupiedSlots, normalize_step};
 
     /// A circuit with choices: rotations, hoisted rotations and products at falling levels.
     fn circuit<E: Evaluator>(e: &E, x: &E::Ciphertext, steps: &[i64]) -> crate::Result<E::Ciphertext> {
@@ -166,14 +172,39 @@ mod simulator {
     fn bootstrapping_out_of_range_is_reported_with_both_numbers() {
         let client = ClearClient::new(parameters(64).with_bootstrapping(BOOTSTRAPPING));
         let large = client.encrypt(&[Complex64::new(0.0, -1.5)], Level(1)).unwrap();
-        let request = BootstrapRequest { level: Level(3), slots: 64, iterations: 1, real: false };
-        let error = client.dry_run().bootstrap(&large, request).unwrap_err();
+        let request = BootstrapRequest::all(Level(3), 64);
+        let error = client.dry_run().bootstrap(&large, &request).unwrap_err();
         assert!(matches!(error, Error::OutOfInterval { .. }), "{error}");
         assert!(error.to_string().contains("1.5") && error.to_string().contains("bound 1.0"), "{error}");
         let complex = client.encrypt(&[Complex64::new(0.0, -0.5)], Level(1)).unwrap();
-        let request = BootstrapRequest { real: true, ..request };
-        let error = client.dry_run().bootstrap(&complex, request).unwrap_err().to_string();
+        let request = request.real(true);
+        let error = client.dry_run().bootstrap(&complex, &request).unwrap_err().to_string();
         assert!(error.contains("imaginary") && error.contains("0.5"), "{error}");
+    }
+
+    #[test]
+    fn what_a_bootstrap_of_few_values_loses_is_reported_or_junk() {
+        let client = ClearClient::new(parameters(64).with_bootstrapping(BOOTSTRAPPING));
+        let slots = OccupiedSlots::new(vec![3, 40]).unwrap();
+        let mut values = vec![Complex64::ZERO; 64];
+        values[3] = Complex64::new(0.5, 0.25);
+        values[40] = Complex64::new(-0.75, 0.0);
+        let request = BootstrapRequest::few(Level(4), slots.clone());
+        let clean = client.encrypt(&values, Level(1)).unwrap();
+        let evaluator = client.dry_run();
+        let found = client.decrypt(&evaluator.bootstrap(&clean, &request).unwrap()).unwrap();
+        assert!(found[3] == values[3] && found[40] == values[40]);
+        let junk: Vec<f64> = (0..64).filter(|s| ![3, 40].contains(s)).map(|s| found[s].norm()).collect();
+        assert!(junk.iter().all(|size| *size > 0.0 && *size < 36.0), "{junk:?}");
+        assert!(junk.iter().sum::<f64>() / 62.0 > 10.0, "a consumer that forgets the mask notices");
+        assert_eq!(BOOTSTRAPPING.few_values(&found, &slots).unwrap(), [values[3], values[40]]);
+        values[41] = Complex64::new(0.01, 0.0);
+        let beside = client.encrypt(&values, Level(1)).unwrap();
+        let error = evaluator.bootstrap(&beside, &request).unwrap_err().to_string();
+        assert!(error.contains("should be zero") && error.contains("0.01"), "{error}");
+        let error =
+            evaluator.bootstrap(&clean, &BootstrapRequest::all(Level(3), 32)).unwrap_err().to_string();
+        assert!(error.contains("should repeat"), "{error}");
     }
 
     #[test]

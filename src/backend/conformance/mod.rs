@@ -9,6 +9,7 @@
 mod arithmetic;
 mod bootstrapping;
 mod errors;
+mod few_values;
 mod fixture;
 mod levels;
 mod linear_transforms;
@@ -25,6 +26,7 @@ pub(crate) mod checks {
     pub(crate) use super::arithmetic::*;
     pub(crate) use super::bootstrapping::*;
     pub(crate) use super::errors::*;
+    pub(crate) use super::few_values::*;
     pub(crate) use super::levels::*;
     pub(crate) use super::linear_transforms::*;
     pub(crate) use super::precision::*;
@@ -81,10 +83,12 @@ pub(crate) struct PredictedNoise {
 pub(crate) struct BootstrapUnderTest<C> {
     /// A client under parameters that bootstrap.
     pub client: C,
-    /// Requests to try; every one with its own slot count.
+    /// Requests for all slots to try; every one with its own period.
     pub requests: Vec<BootstrapRequest>,
     /// Bits of precision for values up to 1.
     pub precision_bits: f64,
+    /// Bits that a second iteration adds to few values.
+    pub second_iteration_bits: f64,
 }
 
 /// Makes one test of every check for a [`Backend`].
@@ -157,6 +161,8 @@ macro_rules! bootstrapping_conformance_tests {
         $crate::backend::conformance::conformance_tests! { @each $backend;
             bootstrapping_keeps_values_and_reaches_the_level
             bootstrapping_requests_that_cannot_be_met_are_refused
+            few_values_come_back_and_nothing_beside_them
+            bootstraps_of_few_values_that_cannot_be_met_are_refused
         }
     };
 }

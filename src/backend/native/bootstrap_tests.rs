@@ -3,7 +3,7 @@
 use super::NativeClient;
 use crate::bootstrapping::{BootstrapParameters, expected_at_least, integer_parts};
 use crate::contract::{
-    BootstrapRequest, CiphertextInfo, Client, Complex64, Error, Evaluator, KeyRequest, Level,
+    BootstrapRequest, CiphertextInfo, Client, Complex64, Error, Evaluator, KeyRequest, Level, Refreshed,
 };
 
 /// −log2 of the errors of all real and imaginary parts: (smallest, mean).
@@ -49,8 +49,9 @@ fn full_sparse_and_two_iteration_bootstraps_keep_their_precision() {
             wanted.iter_mut().for_each(|value| value.im = 0.0);
         }
         let input = client.encrypt(&wanted, bottom).unwrap();
-        let result =
-            evaluator.bootstrap(&input, BootstrapRequest { level, slots, iterations, real }).unwrap();
+        let result = evaluator
+            .bootstrap(&input, &BootstrapRequest::all(level, slots).iterations(iterations).real(real))
+            .unwrap();
         assert_eq!(result.level(), level);
         assert!(result.scale().agrees_with(evaluator.chain().canonical_scale(level).unwrap()));
         let (low, average) = precision(&client.decrypt(&result).unwrap(), &wanted);
@@ -61,9 +62,9 @@ fn full_sparse_and_two_iteration_bootstraps_keep_their_precision() {
     }
     // Again from a value just bootstrapped, lowered on the way.
     let wanted = values(total, total);
-    let request = BootstrapRequest { level: top, slots: total, iterations: 1, real: false };
-    let once = evaluator.bootstrap(&client.encrypt(&wanted, top).unwrap(), request).unwrap();
-    let twice = evaluator.bootstrap(&once, request).unwrap();
+    let request = BootstrapRequest::all(top, total);
+    let once = evaluator.bootstrap(&client.encrypt(&wanted, top).unwrap(), &request).unwrap();
+    let twice = evaluator.bootstrap(&once, &request).unwrap();
     let (low, _) = precision(&client.decrypt(&twice).unwrap(), &wanted);
     assert!(low >= 18.5, "second bootstrap in a chain: worst {low:.1} bits");
 }
@@ -78,14 +79,14 @@ fn values_beyond_the_bound_are_reported_as_such_after_decryption() {
     request.bootstrapping(total);
     let evaluator = client.evaluator(&request).unwrap();
     let summary = evaluator.bootstrapping().unwrap();
-    let request = BootstrapRequest { level: summary.output_level, slots: total, iterations: 1, real: false };
+    let request = BootstrapRequest::all(summary.output_level, total);
     let ratio = f64::from(parameters.log2_message_ratio).exp2();
     let refresh = |large: f64| {
         let mut input = values(total, total);
         input[3] = Complex64::new(large, 0.0);
         input[total - 1] = Complex64::new(0.5, -large);
         let input = client.encrypt(&input, summary.minimum_input_level).unwrap();
-        evaluator.bootstrap(&input, request).unwrap()
+        evaluator.bootstrap(&input, &request).unwrap()
     };
     // At the bound itself: no alarm, and the values are right.
     let found = client.decrypt_bootstrapped(&refresh(summary.bound), summary).unwrap();
@@ -116,17 +117,17 @@ fn bootstraps_that_cannot_be_done_name_the_remedy() {
     let evaluator = client.evaluator(&request).unwrap();
     let top = Level(parameters.output_level());
     let input = client.encrypt(&[Complex64::ONE], Level(1)).unwrap();
-    let ask = |level, slots, iterations| BootstrapRequest { level, slots, iterations, real: false };
-    assert!(matches!(evaluator.bootstrap(&input, ask(top, 16, 1)), Err(Error::LevelTooLow { .. })));
+    let ask = |level, slots, iterations| BootstrapRequest::all(level, slots).iterations(iterations);
+    assert!(matches!(evaluator.bootstrap(&input, &ask(top, 16, 1)), Err(Error::LevelTooLow { .. })));
     let input = client.encrypt(&[Complex64::ONE], Level(2)).unwrap();
     assert!(matches!(
-        evaluator.bootstrap(&input, ask(Level(top.0 + 1), 16, 1)),
+        evaluator.bootstrap(&input, &ask(Level(top.0 + 1), 16, 1)),
         Err(Error::LevelOutOfRange { .. })
     ));
-    assert!(matches!(evaluator.bootstrap(&input, ask(top, 64, 1)), Err(Error::Unsupported { .. })));
-    assert!(matches!(evaluator.bootstrap(&input, ask(top, 16, 3)), Err(Error::Unsupported { .. })));
+    assert!(matches!(evaluator.bootstrap(&input, &ask(top, 64, 1)), Err(Error::EvaluationKey { .. })));
+    assert!(matches!(evaluator.bootstrap(&input, &ask(top, 16, 3)), Err(Error::Unsupported { .. })));
     let levelled = client.evaluator(&KeyRequest::new()).unwrap();
-    assert!(matches!(levelled.bootstrap(&input, ask(top, 16, 1)), Err(Error::Unsupported { .. })));
+    assert!(matches!(levelled.bootstrap(&input, &ask(top, 16, 1)), Err(Error::EvaluationKey { .. })));
 }
 
 #[test]
@@ -141,7 +142,11 @@ fn integer_parts_follow_the_irwin_hall_law() {
     let rounds = 12;
     for _ in 0..rounds {
         let input = client.encrypt(&values(total, total), Level(2)).unwrap();
-        let raised = evaluator.bootstrapper().unwrap().raised(evaluator.levelled(), &input, total).unwrap();
+        let raised = evaluator
+            .bootstrapper()
+            .unwrap()
+            .raised(evaluator.levelled(), &input, &Refreshed::All { period: total, real: false })
+            .unwrap();
         for (integer, count) in integer_parts(client.ckks(), &raised).unwrap() {
             assert!(integer.abs() <= 16, "I = {integer} exceeds (h + 1)/2");
             for place in at_least.iter_mut().take(1 + integer.unsigned_abs().min(7) as usize) {

@@ -99,7 +99,7 @@ impl NativeClient {
         let mut full = request.clone();
         if let Some(keys) = &request.bootstrapping {
             let bootstrapping = self.bootstrapping.as_ref().ok_or_else(without_bootstrapping)?;
-            full.merge(&Bootstrapper::key_request(self.inner.parameters(), bootstrapping, &keys.slots)?);
+            full.merge(&Bootstrapper::key_request(self.inner.parameters(), bootstrapping, keys)?);
         }
         Ok(full)
     }
@@ -130,7 +130,7 @@ impl Client for NativeClient {
         let full = self.full_request(request)?;
         let bootstrapper = match (&self.bootstrapping, &request.bootstrapping) {
             (Some(bootstrapping), Some(keys)) => {
-                Some(Bootstrapper::generate(&self.inner, bootstrapping, &keys.slots)?)
+                Some(Bootstrapper::generate(&self.inner, bootstrapping, keys)?)
             }
             _ => None,
         };

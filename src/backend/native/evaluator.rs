@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::bootstrapping::Bootstrapper;
 use crate::ckks::{Ciphertext, CkksEvaluator, Parameters, Plaintext, Tensor};
 use crate::contract::{
-    BootstrapRequest, BootstrapSummary, Complex64, Evaluator, Level, LevelChain, LinearTerm, LinearTransform,
-    Result, Scale,
+    BootstrapRequest, BootstrapSummary, Complex64, Error, Evaluator, Level, LevelChain, LinearTerm,
+    LinearTransform, Result, Scale,
 };
 
 /// Evaluation keys and what computes with them; no secret.
@@ -103,10 +103,10 @@ impl Evaluator for NativeEvaluator {
         self.bootstrapper.as_ref().map(|bootstrapper| bootstrapper.summary())
     }
 
-    fn bootstrap(&self, a: &Ciphertext, request: BootstrapRequest) -> Result<Ciphertext> {
+    fn bootstrap(&self, a: &Ciphertext, request: &BootstrapRequest) -> Result<Ciphertext> {
         match &self.bootstrapper {
             Some(bootstrapper) => bootstrapper.bootstrap(&self.levelled, a, request),
-            None => self.levelled.bootstrap(a, request),
+            None => Err(Error::EvaluationKey { key: "bootstrapping", level: a.level }),
         }
     }
 }

@@ -14,4 +14,6 @@ pub use presets::{BELOW_THE_BASE, n16_levelled, test_levelled};
 #[cfg(test)]
 mod bootstrap_tests;
 #[cfg(test)]
+mod few_tests;
+#[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use super::ciphertext::OpenFheCiphertext;
 use super::engine::{level_after, unsupported_bootstrap};
 use super::evaluator::{OpenFheEvaluator, check_scales};
 use super::library::call;
-use crate::contract::{BootstrapRequest, Error, Evaluator, Level, Result, Scale};
+use crate::contract::{BootstrapRequest, Error, Evaluator, Level, Refreshed, Result, Scale};
 
 /// Largest relative difference between OpenFHE's scale after a bootstrap and the canonical one. Both are computed in
 /// f64 from the same primes.
@@ -18,27 +18,26 @@ impl OpenFheEvaluator {
     pub(super) fn refresh(
         &self,
         a: &OpenFheCiphertext,
-        request: BootstrapRequest,
+        request: &BootstrapRequest,
     ) -> Result<OpenFheCiphertext> {
         self.check_tag("bootstrap", &a.tag)?;
         let (Some(summary), Some(boot)) = (self.engine.bootstrapping, self.engine.parameters.bootstrapping)
         else {
             return Err(unsupported_bootstrap());
         };
-        if !self.keys.bootstrapping.as_ref().is_some_and(|keys| keys.slots.contains(&request.slots)) {
+        if !self.keys.bootstrapping.as_ref().is_some_and(|keys| keys.serve(&request.refreshed)) {
             return Err(Error::EvaluationKey { key: "bootstrapping", level: a.level });
         }
-        let iterations = match request.iterations {
-            1 => boot.iterations,
-            2 => 2,
-            other => {
-                return Err(Error::Unsupported {
-                    backend: "openfhe",
-                    operation: format!("bootstrap in {other} iterations"),
-                    remedy: "use 1 or 2".to_owned(),
-                });
+        // Few values in slots that are otherwise zero are a special case of all slots; what would be junk stays zero.
+        let period = match &request.refreshed {
+            Refreshed::All { period, .. } => *period,
+            Refreshed::Few(values) => {
+                values.slots.check(self.engine.slots())?;
+                self.engine.slots()
             }
         };
+        summary.levels(request, "openfhe")?;
+        let iterations = if request.iterations == 1 { boot.iterations } else { 2 };
         let highest = level_after(&self.engine.parameters, iterations as usize);
         if request.level > highest {
             return Err(Error::LevelOutOfRange {
@@ -58,7 +57,7 @@ impl OpenFheEvaluator {
         // OpenFHE hands a ciphertext back unchanged when it already has as many limbs as a bootstrap leaves; the
         // lowest level suffices as input anyway, and costs least to raise.
         let input = self.lower(a, summary.minimum_input_level)?;
-        let slots = Self::index(request.slots)?;
+        let slots = Self::index(period)?;
         let (inner, limbs, scale) = call("bootstrap", || {
             let inner = ffi::bootstrap(
                 self.context(),

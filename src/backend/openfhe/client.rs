@@ -63,7 +63,9 @@ impl OpenFheClient {
     #[must_use]
     pub fn predicted_key_bytes(&self, request: &KeyRequest) -> u64 {
         let bootstrapping: usize = match (&self.engine.parameters.bootstrapping, &request.bootstrapping) {
-            (Some(boot), Some(keys)) => keys.slots.iter().map(|slots| boot.rotation_keys(*slots)).sum(),
+            (Some(boot), Some(keys)) => {
+                keys.periods(self.engine.slots()).into_iter().map(|period| boot.rotation_keys(period)).sum()
+            }
             _ => 0,
         };
         let switching = request.rotations.len()
@@ -105,8 +107,8 @@ impl OpenFheClient {
         if request.conjugation.is_some() {
             call("conjugation key", || ffi::generate_conjugation_key(context, &self.secret))?;
         }
-        for slots in request.bootstrapping.iter().flat_map(|boot| &boot.slots) {
-            let slots = self.engine.prepare_bootstrap(*slots)?;
+        for period in request.bootstrapping.iter().flat_map(|boot| boot.periods(self.engine.slots())) {
+            let slots = self.engine.prepare_bootstrap(period)?;
             // Relinearization is part of evaluating the sine.
             call("relinearization key", || ffi::generate_relinearization_key(context, &self.secret))?;
             call("bootstrapping keys", || ffi::generate_bootstrap_keys(context, &self.secret, slots))?;

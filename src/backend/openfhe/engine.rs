@@ -8,7 +8,7 @@ use super::library::call;
 use super::parameters::OpenFheParameters;
 use crate::ckks::container::Fingerprint;
 use crate::ckks::fields::extend_u64;
-use crate::contract::{BootstrapSummary, Complex64, Error, Level, LevelChain, Result, Scale};
+use crate::contract::{BootstrapSummary, Complex64, Error, FewSummary, Level, LevelChain, Result, Scale};
 use cxx::UniquePtr;
 
 /// Largest |value| OpenFHE's sine approximation is meant for: it assumes messages of magnitude 1.
@@ -57,11 +57,13 @@ impl Engine {
         let moduli = call("chain moduli", || ffi::chain_moduli(&context))?;
         let special_moduli = call("special moduli", || ffi::special_moduli(&context))?;
         let chain = chain_of(&moduli, depth as usize)?;
-        let bootstrapping = parameters.bootstrapping.map(|boot| BootstrapSummary {
-            output_level: level_after(&parameters, boot.iterations as usize),
+        let bootstrapping = parameters.bootstrapping.map(|boot| {
+            let output_level = level_after(&parameters, boot.iterations as usize);
             // One level is spent on the correction factor before the modulus is raised.
-            minimum_input_level: Level(1),
-            bound: MESSAGE_BOUND,
+            let minimum_input_level = Level(1);
+            // Few values are bootstrapped as all slots: what is zero stays zero.
+            let few = Some(FewSummary { output_level, minimum_input_level, junk: 0.0 });
+            BootstrapSummary { output_level, minimum_input_level, bound: MESSAGE_BOUND, few }
         });
         let mut defining = b"openfhe".to_vec();
         extend_u64(&mut defining, &[u64::from(parameters.log2_n)]);

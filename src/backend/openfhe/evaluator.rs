@@ -320,7 +320,7 @@ impl Evaluator for OpenFheEvaluator {
         self.transforms(a, transforms, scale)
     }
 
-    fn bootstrap(&self, a: &OpenFheCiphertext, request: BootstrapRequest) -> Result<OpenFheCiphertext> {
+    fn bootstrap(&self, a: &OpenFheCiphertext, request: &BootstrapRequest) -> Result<OpenFheCiphertext> {
         self.refresh(a, request)
     }
 

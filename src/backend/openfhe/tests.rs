@@ -23,11 +23,11 @@ impl Backend for OpenFhe {
         let client = OpenFheClient::new(OpenFheParameters::test_bootstrapping()).unwrap();
         let slots = client.slots();
         let requests = vec![
-            BootstrapRequest { level: Level(6), slots, iterations: 1, real: false },
-            BootstrapRequest { level: Level(3), slots: 64, iterations: 1, real: false },
-            BootstrapRequest { level: Level(5), slots: 128, iterations: 2, real: false },
+            BootstrapRequest::all(Level(6), slots),
+            BootstrapRequest::all(Level(3), 64),
+            BootstrapRequest::all(Level(5), 128).iterations(2),
         ];
-        Some(BootstrapUnderTest { client, requests, precision_bits: 9.0 })
+        Some(BootstrapUnderTest { client, requests, precision_bits: 9.0, second_iteration_bits: 0.0 })
     }
 }
 
@@ -191,12 +191,8 @@ fn parameters_of_two_iterations_give_the_precise_mode_to_every_request() {
     let uniform: Vec<Complex64> = (0..slots).map(|slot| Complex64::new((slot as f64).sin(), 0.0)).collect();
     for values in [uniform, vec![Complex64::new(-1.0, 0.0); slots]] {
         let input = client.encrypt(&values, summary.minimum_input_level).unwrap();
-        let output = evaluator
-            .bootstrap(
-                &input,
-                BootstrapRequest { level: summary.output_level, slots, iterations: 1, real: false },
-            )
-            .unwrap();
+        let output =
+            evaluator.bootstrap(&input, &BootstrapRequest::all(summary.output_level, slots)).unwrap();
         let found = client.decrypt(&output).unwrap();
         let worst = found.iter().zip(&values).map(|(x, y)| (x - y).norm()).fold(0.0, f64::max);
         // One iteration gives some 15 to 20 bits, two were seen to give 33 or more.

@@ -101,8 +101,8 @@ fn operations_that_fail_are_not_counted() {
     e.tensor(&high, &low).unwrap_err();
     e.rescale(&low).unwrap_err();
     e.rotate_sum(&[]).unwrap_err();
-    let request = BootstrapRequest { level: Level(3), slots: SLOTS, iterations: 1, real: false };
-    e.bootstrap(&low, request).unwrap_err();
+    let request = BootstrapRequest::all(Level(3), SLOTS);
+    e.bootstrap(&low, &request).unwrap_err();
     assert_eq!(e.counts(), OperationCounts::default());
 }
 
