@@ -175,12 +175,12 @@ fn the_tokens_of_the_tiny_model_are_those_of_the_exact_one() {
     assert!(worst <= 0.05, "worst logit error {worst}");
 }
 
-/// Measured 0.17, 0.017 and 0.0049; a native bootstrap is good for 22 to 23 bits in the mean and 19 in its worst slot.
+/// Measured with seed 7: 0.17, 0.017 and 0.0049; a native bootstrap is good for 22 to 23 bits in the mean and 19 in its worst slot.
 #[test]
 fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_approximations() {
-    let worst = |bits: i32| {
+    let worst = |bits: i32, seed: u64| {
         let noise = NoiseModel {
-            seed: 7,
+            seed,
             encryption: 256.0,
             key_switch: 256.0,
             rescale: 256.0,
@@ -191,9 +191,16 @@ fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_approx
         let roomy = BootstrapSummary { bound: 1.001, ..summary() };
         logit_error(parameters().with_bootstrapping(roomy).with_noise(noise), 3, false)
     };
-    let errors = [15, 18, 25].map(worst);
-    println!("worst logit error under noise of 2^-15, 2^-18, 2^-25: {errors:?}");
-    assert!(errors[0] <= 0.25 && errors[1] <= errors[0] / 8.0 && errors[2] <= 0.01, "{errors:?}");
+    // The worst of a few logits varies with the draw: the sum over seeds less. Noise eight times smaller leaves about an eighth
+    // of the error; a fifth is asked for.
+    let seeds = [7, 8, 9];
+    let errors = [15, 18].map(|bits| seeds.map(|seed| worst(bits, seed)));
+    let approximations = worst(25, 7);
+    println!("worst logit errors under noise of 2^-15, 2^-18: {errors:?}; of 2^-25: {approximations}");
+    let [coarse, fine] = errors.map(|errors| errors.iter().sum::<f32>());
+    assert!(errors[0][0] <= 0.25, "{errors:?}");
+    assert!(fine <= coarse / 5.0, "{errors:?}");
+    assert!(approximations <= 0.01, "{approximations}");
 }
 
 /// Tokens of a prompt that share ciphertexts see what they see one by one: same logits, same caches, the bootstraps of one.

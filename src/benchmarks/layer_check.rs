@@ -44,7 +44,8 @@ pub struct LayerCheck {
 }
 
 impl ModuleBench {
-    /// Times the last layer of whole decode steps, from the tensor before its last bootstrap to the same in the next layer.
+    /// Times the last layer of whole decode steps, from the tensor before its last bootstrap to the same in the next
+    /// layer.
     pub(super) fn layer(
         &self,
         subject: &ModelModules,

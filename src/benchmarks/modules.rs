@@ -85,8 +85,8 @@ impl ModuleBench {
     /// Makes keys under `parameters`, which reports call `preset`; for the operations alone without a model.
     ///
     /// # Errors
-    /// [`Error::Shape`] for 0 rounds or levels; [`Error::Memory`] when keys and working memory do not fit, before keys are
-    /// made; what the decoder of the model returns.
+    /// [`Error::Shape`] for 0 rounds or levels; [`Error::Memory`] when keys and working memory do not fit, before keys
+    /// are made; what the decoder of the model returns.
     pub fn new(
         parameters: BootstrapParameters,
         preset: &str,
@@ -207,7 +207,8 @@ impl ModuleBench {
         Ok(rows)
     }
 
-    /// Measured every few levels above the lowest input level; each level between takes the figure of the next higher one.
+    /// Measured every few levels above the lowest input level; each level between takes the figure of the next higher
+    /// one.
     fn bootstraps(&self, observer: &mut Observer<'_>) -> Result<Vec<BootstrapRow>> {
         let (low, high) = (self.summary.minimum_input_level, self.summary.output_level.0);
         let mut rows: Vec<BootstrapRow> = Vec::new();
@@ -218,7 +219,7 @@ impl ModuleBench {
             let (level, slots) = (Level(*level), self.client.slots());
             let request = BootstrapRequest::all(level, slots);
             let seconds = self.timed(|| self.evaluator.bootstrap(&x, &request))?;
-            let real = request.clone().real(true);
+            let real = request.real(true);
             let real_seconds = Some(self.timed(|| self.evaluator.bootstrap(&x, &real))?);
             rows.push(BootstrapRow { level, seconds, real_seconds, source: Source::Measured });
         }

@@ -1,4 +1,5 @@
-//! `cachemir baselines`: one generated token by Cachemir, by ours, by plain diagonals, MOAI and THOR, on the same costs.
+//! `cachemir baselines`: one generated token by Cachemir, by ours, by plain diagonals, MOAI and THOR, on the same
+//! costs.
 
 use std::path::PathBuf;
 
