@@ -1,8 +1,9 @@
 //! The keys of a bootstrapper at rest and on the wire, as one container.
 //!
-//! The first section lists the slot counts that are bootstrapped; without any it is all there is. Then come the switching key
-//! to the sparse secret (limbs, special limbs, seed of its uniform halves, the halves b_d) and the one back (seed, b). Sizes
-//! follow from the parameters and must agree with what the container states; memory is taken as the data arrives.
+//! The first section lists the slot counts that are bootstrapped; without any it is all there is. Then come the
+//! switching key to the sparse secret (limbs, special limbs, seed of its uniform halves, the halves b_d) and the one
+//! back (seed, b). Sizes follow from the parameters and must agree with what the container states; memory is taken as
+//! the data arrives.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -41,8 +42,8 @@ impl Words {
 }
 
 impl Bootstrapper {
-    /// Writes the keys of `bootstrapper`, or that there are none, as one container. Uniform halves are stored as their seeds:
-    /// half the bytes that [`ModRaise::bytes`] says.
+    /// Writes the keys of `bootstrapper`, or that there are none, as one container. Uniform halves are stored as
+    /// their seeds: half the bytes that [`ModRaise::bytes`] says.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -76,7 +77,8 @@ impl Bootstrapper {
         container_bytes(&vec![0; lengths.len()]) as u64 + lengths.iter().sum::<u64>()
     }
 
-    /// Reads what [`Bootstrapper::write_to`] wrote under `parameters`, whose ring is `ring`; `reader` then stands behind it.
+    /// Reads what [`Bootstrapper::write_to`] wrote under `parameters`, whose ring is `ring`; `reader` then stands
+    /// behind it.
     ///
     /// # Errors
     /// [`Error::Format`] for truncated, damaged or oversized data, [`Error::ParameterMismatch`], [`Error::Io`].

@@ -84,7 +84,7 @@ impl Weights {
             return Err(model_error(
                 directory,
                 "neither model.safetensors nor model.safetensors.index.json is there".to_owned(),
-                "fetch the weights in safetensors format, or `cachemir import --gguf FILE DIR`",
+                "fetch the weights in safetensors format, or import them from a GGUF file",
             ));
         };
         let shards = names.into_iter().map(Shard::open).collect::<Result<Vec<_>>>()?;

@@ -23,11 +23,13 @@ pub struct StoredSecret {
 }
 
 impl StoredSecret {
-    /// The secret key in `directory`. Where there is none a fresh one for the native parameters of `setup` is made and written,
-    /// whole or not at all, readable by its owner alone; not beside a checkpoint, whose caches nothing else opens.
+    /// The secret key in `directory`. Where there is none a fresh one for the native parameters of `setup` is made
+    /// and written, whole or not at all, readable by its owner alone; not beside a checkpoint, whose caches nothing
+    /// else opens.
     ///
     /// # Errors
-    /// [`Error::Plan`] for a checkpoint without its key; [`Error::Io`]; [`Error::Unsupported`] for a set-up of another backend.
+    /// [`Error::Plan`] for a checkpoint without its key; [`Error::Io`]; [`Error::Unsupported`] for a set-up of
+    /// another backend.
     pub fn open_or_create(setup: &Setup, directory: &Path) -> Result<Self> {
         let path = directory.join(SECRET_KEY_FILE);
         if path.exists() {
