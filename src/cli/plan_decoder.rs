@@ -12,7 +12,7 @@ use crate::setup::{Backend, Model, Preset, Scheme, SetupOptions};
 use anyhow::bail;
 use serde::Serialize;
 
-use super::plan::LayerStep;
+use super::plan::{GREEDY, LayerStep};
 
 /// What is asked for.
 pub struct DecoderPlanRequest<'a> {
@@ -74,7 +74,7 @@ pub fn plan_decoder(request: DecoderPlanRequest<'_>) -> anyhow::Result<()> {
     );
     println!("by hand: {} bootstraps, {:.1} s", by_hand.bootstraps, by_hand.seconds);
     println!(
-        "greedy (a value is bootstrapped when it is out of levels, alone, to the top): {} bootstraps ({:.2} times as many), {:.1} s",
+        "{GREEDY}: {} bootstraps ({:.2} times as many), {:.1} s",
         greedy.bootstraps,
         greedy.bootstraps as f64 / plan.bootstraps().max(1) as f64,
         greedy.seconds

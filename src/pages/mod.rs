@@ -10,7 +10,7 @@ mod plan;
 mod table;
 
 pub use baselines::baselines_chart;
-pub use chart::{Bars, Scale, Series, bar_chart, line_chart};
+pub use chart::{Series, line_chart};
 pub use comparison::{comparison_chart, comparison_markdown};
 pub use page::{key_value_table, page, svg};
 pub use plan::{plan_page, plan_table};

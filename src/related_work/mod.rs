@@ -10,8 +10,8 @@ mod published_graph;
 pub mod recompute_counts;
 mod thor;
 
-pub use level_matrix::{LevelMatrix, LevelPath, SteadyState};
+#[cfg(test)]
+pub use level_matrix::LevelMatrix;
 pub use moai::Moai;
-pub use modules::{Part, chain, with_shortcut};
 pub use published::PublishedTable;
 pub use thor::Thor;

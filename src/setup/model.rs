@@ -51,9 +51,9 @@ struct Inner {
 }
 
 impl Model {
-    /// Opens a directory in Hugging Face layout: `config.json`, `tokenizer.json` and weights in safetensors. Ranges come
-    /// from `calibration.json` beside them; without one the model is calibrated here on texts built into this crate,
-    /// which takes seconds for the bundled model and minutes for one of 100 M parameters.
+    /// Opens a directory in Hugging Face layout: `config.json`, `tokenizer.json` and weights in safetensors. Ranges
+    /// come from `calibration.json` beside them; without one the model is calibrated here on texts built into this
+    /// crate, which takes seconds for the bundled model and minutes for one of 100 M parameters.
     ///
     /// Memory: the weights in f32, four bytes a parameter, and the file mapped.
     ///
@@ -80,7 +80,8 @@ impl Model {
         Self::read(directory.as_ref(), Some(calibration.as_ref()), None, &mut |_, _, _| {})
     }
 
-    /// The model that comes with this crate: two layers, 64 features, trained on Shakespeare. For first steps and tests.
+    /// The model that comes with this crate: two layers, 64 features, trained on Shakespeare. For first steps and
+    /// tests.
     ///
     /// # Errors
     /// [`Error::Io`] when no temporary directory can be written.
@@ -165,8 +166,8 @@ impl Model {
         &self.inner.calibration
     }
 
-    /// Longest text, prompt and answer together, that the calibrated ranges cover: one and a half times the longest of the
-    /// calibration.
+    /// Longest text, prompt and answer together, that the calibrated ranges cover: one and a half times the longest
+    /// of the calibration.
     #[must_use]
     pub fn longest_text(&self) -> usize {
         3 * self.inner.calibration.longest_context / 2

@@ -38,8 +38,9 @@ pub struct SetupOptions {
 }
 
 impl SetupOptions {
-    /// The native backend under `preset`, a context of 128 tokens or as many as the model and its calibration have, waves of up to eight tokens,
-    /// the output head on the client, bootstraps placed by the costs built into this crate.
+    /// The native backend under `preset`, a context of 128 tokens or as many as the model and its calibration have,
+    /// waves of up to eight tokens, the output head on the client, bootstraps placed by the costs built into this
+    /// crate.
     #[must_use]
     pub fn new(preset: Preset) -> Self {
         let (backend, head) = (Backend::Native, HeadSide::Client);
@@ -91,8 +92,8 @@ impl SetupOptions {
     /// Makes the set-up for `model`. Cost: seconds for the bundled model, up to minutes for one of 100 M parameters.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for the backend `openfhe`, whose parameters only its client knows: see [`SetupOptions::build_on`];
-    /// those of [`SetupOptions::build_on`].
+    /// [`Error::Unsupported`] for the backend `openfhe`, whose parameters only its client knows: see
+    /// [`SetupOptions::build_on`]; those of [`SetupOptions::build_on`].
     pub fn build(self, model: &Model) -> Result<Setup> {
         let scheme = match self.backend {
             Backend::Native => Scheme::native(self.preset)?,
@@ -111,8 +112,8 @@ impl SetupOptions {
     /// Makes the set-up for `model` on `scheme`, and tells `progress` what it is at.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the context exceeds the model's or the model does not fit the slots; [`Error::Plan`] when the
-    /// plan belongs to something else, or no placement exists.
+    /// [`Error::Shape`] when the context exceeds the model's or the model does not fit the slots; [`Error::Plan`]
+    /// when the plan belongs to something else, or no placement exists.
     pub fn build_on(self, scheme: Scheme, model: &Model, progress: &mut ProgressOf<'_>) -> Result<Setup> {
         let context = self.checked_context(model)?;
         progress("placing bootstraps", 0, 3);
@@ -213,8 +214,8 @@ fn digest(scheme: &Scheme, decoder: &Decoder, context: usize, wave: usize) -> Re
     Ok(Fingerprint::of(&hash.finalize()))
 }
 
-/// A model made ready for a preset: the functions that replace its non-linearities, where it bootstraps, how vectors are
-/// packed, and which evaluation keys that takes. The same on both sides; it holds the model's weights and no key.
+/// A model made ready for a preset: the functions that replace its non-linearities, where it bootstraps, how vectors
+/// are packed, and which evaluation keys that takes. The same on both sides; it holds the model's weights and no key.
 ///
 /// ```
 /// let model = cachemir::Model::bundled()?;
@@ -303,8 +304,8 @@ impl Setup {
         self.digest
     }
 
-    /// What a checkpoint of `request` under this set-up says at its start; `key` is the fingerprint of the stored secret key,
-    /// empty when nothing is encrypted.
+    /// What a checkpoint of `request` under this set-up says at its start; `key` is the fingerprint of the stored
+    /// secret key, empty when nothing is encrypted.
     ///
     /// # Errors
     /// Those of [`plan_digest`].

@@ -97,6 +97,7 @@ impl Functions {
 
     /// Polynomials for 1/√x (degree 63) and 1/x (degree 63), division deferred (spec section 10b).
     #[must_use]
+    #[cfg(test)]
     pub fn polynomials() -> Self {
         let norm = FunctionWork::polynomial(63, 1);
         Self {

@@ -13,7 +13,7 @@ mod shape;
 
 pub use cached::{CachedPackings, cached_layer};
 pub use counts::{RecomputeCounts, Stages, sum, times};
-pub use functions::{Division, FunctionWork, Functions};
+pub use functions::{FunctionWork, Functions};
 pub use recompute::{Recompute, recompute_layer};
 pub use shape::ModelShape;
 

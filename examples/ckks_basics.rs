@@ -1,7 +1,7 @@
 //! Encrypt two vectors, multiply and rotate them on the server's side, decrypt: on the simulator and on the native
 //! backend, with the same code.
 //!
-//! `cargo run --example encrypt_multiply_decrypt`
+//! `cargo run --release --example ckks_basics`
 
 use std::sync::Arc;
 
