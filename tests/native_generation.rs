@@ -12,14 +12,15 @@ use std::path::Path;
 
 use cachemir::backend::native::NativeClient;
 use cachemir::bootstrapping::BootstrapParameters;
-use cachemir::calibration::ranges::DecoderRanges;
-use cachemir::calibration::table::CalibrationTargets;
+use cachemir::calibration::calibrate::calibrate;
+use cachemir::calibration::measure::Margins;
 use cachemir::contract::{BootstrapSummary, Client, Level};
 use cachemir::decoder::Decoder;
+use cachemir::decoder::functions::Accuracy;
 use cachemir::decoder::hidden_codec::HiddenCodec;
 use cachemir::decoder::keys::plan_keys;
 use cachemir::decoder::placement::{PlacementScheme, place_decoder};
-use cachemir::decoder::plan::{Accuracy, DecoderPlan};
+use cachemir::decoder::plan::DecoderPlan;
 use cachemir::generation::checkpoint::{
     CHECKPOINT_FILE, CheckpointHeader, key_fingerprint, plan_digest, read_checkpoint, write_checkpoint,
 };
@@ -31,7 +32,6 @@ use cachemir::model::block_functions::ExactFunctions;
 use cachemir::model::prepared::{PreparedModel, TextPart, built_in};
 use cachemir::model::weights::Weights;
 use cachemir::placement::CostFile;
-use cachemir::setup::calibrate::calibrate;
 
 const TOKENS: usize = 2;
 /// Largest difference of a logit that the encrypted run may show.
@@ -43,10 +43,9 @@ fn free_running_tokens_under_encryption_are_those_of_the_exact_model_also_after_
     let prepared = PreparedModel::read(&directory).unwrap();
     let config = prepared.model.config();
     let texts = |part| prepared.private_tokens(&built_in(part, false), 128, 0).unwrap();
-    let targets = CalibrationTargets { denominator_top: 2.5, ..CalibrationTargets::default() };
     let (calibration, held_out) = (texts(TextPart::Calibration), texts(TextPart::HeldOut));
-    let table = calibrate(&prepared, &calibration, &held_out, &targets, &mut |_, _, _| {}).unwrap().table;
-    let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache).unwrap();
+    let table =
+        calibrate(&prepared, &calibration, &held_out, &Margins::default(), &mut |_, _, _| {}).unwrap().table;
 
     let parameters = BootstrapParameters::test(12, 13);
     let bootstrap = BootstrapSummary {
@@ -54,7 +53,7 @@ fn free_running_tokens_under_encryption_are_those_of_the_exact_model_also_after_
         minimum_input_level: Level(parameters.minimum_input_level()),
         bound: 1.0,
     };
-    let functions = DecoderPlan::new(config, &ranges, Accuracy::default(), bootstrap).unwrap();
+    let functions = DecoderPlan::new(config, &table.ranges, Accuracy::default(), bootstrap).unwrap();
     let client = NativeClient::with_bootstrapping(parameters.clone(), Some(7)).unwrap();
     let secret = client.secret_to_bytes().unwrap();
     let prompt = prepared.frame.message(&prepared.tokenizer, "O").unwrap();

@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use crate::backend::native::{NativeClient, NativeEvaluator};
 use crate::bootstrapping::BootstrapParameters;
-use crate::calibration::ranges::DecoderRanges;
 use crate::contract::{BootstrapRequest, BootstrapSummary, Client, Complex64, Evaluator, KeyRequest, Level};
 use crate::decoder::Decoder;
+use crate::decoder::functions::Accuracy;
 use crate::decoder::keys::plan_keys;
 use crate::decoder::module::Module;
 use crate::decoder::modules::{LayerModules, filled_state};
-use crate::decoder::plan::{Accuracy, DecoderPlan};
+use crate::decoder::plan::DecoderPlan;
 use crate::model::prepared::PreparedModel;
 use crate::model::weights::Weights;
 use crate::placement::{
@@ -201,8 +201,7 @@ impl Modules {
         let prepared = PreparedModel::read(&directory)?;
         let config = prepared.model.config();
         let table = calibration(&prepared, &directory)?;
-        let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache)?;
-        let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), summary)?;
+        let plan = DecoderPlan::new(config, &table.ranges, Accuracy::default(), summary)?;
         let weights = Weights::open(&directory, config)?;
         let last = config.num_hidden_layers.saturating_sub(1);
         let tokens = (self.cached, self.context);

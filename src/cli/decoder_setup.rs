@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::calibration::ranges::DecoderRanges;
 use crate::calibration::table::CalibrationTable;
+use crate::decoder::functions::Accuracy;
 use crate::decoder::head::HeadSide;
 use crate::decoder::placement::{DecoderPlacement, PlacementScheme, place_decoder};
-use crate::decoder::plan::{Accuracy, DecoderPlan};
+use crate::decoder::plan::DecoderPlan;
 use crate::model::prepared::PreparedModel;
 use crate::model::weights::Weights;
 use crate::placement::{CostFile, Plan};
@@ -46,9 +46,8 @@ impl DecoderSetup<'_> {
     /// The functions, with bootstraps placed by hand.
     pub fn functions(&self) -> anyhow::Result<DecoderPlan> {
         let config = self.prepared.model.config();
-        let prefix = &self.prepared.prefix_cache;
-        let ranges = DecoderRanges::from_calibration(self.calibration, config, prefix)?;
-        let functions = DecoderPlan::new(config, &ranges, Accuracy::default(), self.scheme.bootstrap)?;
+        let ranges = &self.calibration.ranges;
+        let functions = DecoderPlan::new(config, ranges, Accuracy::default(), self.scheme.bootstrap)?;
         Ok(functions.with_head(self.head)?)
     }
 

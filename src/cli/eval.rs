@@ -1,4 +1,4 @@
-//! `cachemir eval`: the approximated model against the exact one, teacher-forced.
+//! `cachemir eval`: the encrypted decoder, or its f64 twin, against the exact model, teacher-forced.
 
 use std::path::{Path, PathBuf};
 
@@ -8,27 +8,26 @@ use crate::decoder::Decoder;
 use crate::decoder::head::HeadSide;
 use crate::decoder::hidden_codec::HiddenCodec;
 use crate::decoder::keys::plan_keys;
-use crate::fidelity::agreement::FidelitySummary;
-use crate::fidelity::approximated_model::{BootstrapNoise, SiteHeadroom};
-use crate::fidelity::teacher_forcing::{BUCKET, teacher_forced};
+use crate::fidelity::BootstrapNoise;
+use crate::fidelity::teacher_forcing::{Extent, teacher_forced};
+use crate::fidelity::twin::compare_twin;
 use crate::generation::client::GenerationClient;
 use crate::model::prepared::{PreparedModel, TextPart, built_in, read_texts};
 use crate::model::weights::Weights;
-use crate::setup::calibrate::{SimulationOutcome, simulate};
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
 use super::decoder_setup::DecoderSetup;
-use super::model_directory::{calibration, model_directory};
+use super::eval_report::{DecoderFigures, TwinFigures, print_by_position, print_fidelity, print_headroom};
+use super::model_directory::{calibration, model_directory, read_calibration};
 use super::progress::Progress;
 use super::report::Report;
 use super::scheme::{Preset, Scheme};
 
-/// What computes the approximated model.
+/// What is compared with the exact model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum EvalBackend {
-    /// The approximations in f64, without slots or levels: fast.
-    Simulated,
+    /// The encrypted decoder's functions in f64, without slots or levels: fast.
+    Twin,
     /// The encrypted decoder itself, on the simulator.
     Clear,
     /// The encrypted decoder on our own CKKS.
@@ -41,8 +40,8 @@ pub struct Eval {
     /// Model directory; the bundled tiny model without it.
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// What computes the approximated model.
-    #[arg(long, value_enum, default_value_t = EvalBackend::Simulated)]
+    /// What is compared with the exact model.
+    #[arg(long, value_enum, default_value_t = EvalBackend::Clear)]
     backend: EvalBackend,
     /// Texts separated by lines of three dashes. Default: a built-in set that calibration never sees.
     #[arg(long, value_name = "FILE")]
@@ -56,7 +55,8 @@ pub struct Eval {
     /// Run so many tokens at most.
     #[arg(long, value_name = "COUNT")]
     positions: Option<usize>,
-    /// Tokens that go through the encrypted decoder together, as far as they fit; logits are compared behind the last of them.
+    /// Tokens that go through the encrypted decoder together, as far as they fit; logits are compared behind the last
+    /// of them.
     #[arg(long, default_value_t = 1, value_name = "TOKENS")]
     wave: usize,
     /// Calibration table [default: DIR/calibration.json; made on built-in texts when there is none].
@@ -82,38 +82,13 @@ pub struct Eval {
     json: Option<PathBuf>,
 }
 
-#[derive(Serialize)]
-struct Figures<'a> {
-    #[serde(flatten)]
-    fidelity: &'a FidelitySummary,
-    noise_bits: Option<f64>,
-    out_of_interval: Vec<&'a SiteHeadroom>,
-    headroom: &'a [SiteHeadroom],
-}
-
-#[derive(Serialize)]
-struct DecoderFigures<'a> {
-    #[serde(flatten)]
-    fidelity: &'a FidelitySummary,
-    noise_bits: Option<f64>,
-    context: usize,
-    /// Tokens at a time; compared behind the last of them.
-    wave: usize,
-    /// Why it ended early, if it did.
-    stopped: Option<String>,
-    /// Mean KL and positions of each sixteen positions behind the public prefix.
-    kl_by_position: &'a [(f64, usize)],
-}
-
 impl Eval {
     /// Compares and prints the figures.
     pub fn run(self) -> anyhow::Result<()> {
         let (directory, _bundled) = model_directory(self.model.as_deref())?;
         let prepared = PreparedModel::read(&directory)?;
         let table = match &self.calibration {
-            Some(path) => {
-                CalibrationTable::read(path, prepared.model.config(), &prepared.model.fingerprint())?
-            }
+            Some(path) => read_calibration(&prepared, path)?,
             None => calibration(&prepared, &directory)?,
         };
         let texts = match &self.texts {
@@ -122,7 +97,11 @@ impl Eval {
         };
         let sequences = prepared.private_tokens(&texts, self.context, self.answer_tokens)?;
         match self.backend {
-            EvalBackend::Simulated => self.simulate(&prepared, &table, &sequences),
+            EvalBackend::Twin => {
+                let slots = self.slots.unwrap_or(self.preset.slots());
+                let (scheme, _) = Scheme::clear(slots, None, self.seed)?;
+                self.twin(&directory, &prepared, &table, sequences, &scheme)
+            }
             EvalBackend::Clear => {
                 let slots = self.slots.unwrap_or(self.preset.slots());
                 let (scheme, client) = Scheme::clear(slots, self.noise_bits, self.seed)?;
@@ -135,32 +114,69 @@ impl Eval {
         }
     }
 
-    fn simulate(
+    /// The twin, over all positions of as many tokens as are asked for.
+    fn twin(
         &self,
+        directory: &Path,
         prepared: &PreparedModel,
         table: &CalibrationTable,
-        sequences: &[Vec<u32>],
+        mut sequences: Vec<Vec<u32>>,
+        scheme: &Scheme,
     ) -> anyhow::Result<()> {
+        let weights = Weights::open(directory, prepared.model.config())?;
+        let setup = self.setup(prepared, &weights, table, &sequences, scheme);
+        // Only noise asks where the bootstraps stand.
+        let plan = if self.noise_bits.is_some() { setup.plan(None)? } else { setup.functions()? };
+        let mut left = self.positions.unwrap_or(usize::MAX);
+        for tokens in &mut sequences {
+            tokens.truncate(left);
+            left -= tokens.len();
+        }
+        sequences.retain(|tokens| !tokens.is_empty());
         let noise = self.noise_bits.map(|bits| BootstrapNoise { bits, seed: self.seed });
         let mut progress = Progress::default();
-        let outcome = simulate(prepared, table, sequences, noise, &mut |what, done, all| {
-            progress.show(what, done, all);
+        let outcome = compare_twin(prepared, &plan, &sequences, noise, &mut |done, all| {
+            progress.show("comparing", done, all);
         })?;
         progress.clear();
-        self.print(&outcome);
+        println!("the f64 twin of the encrypted decoder, teacher-forced");
+        print_fidelity(&outcome.fidelity, self.noise_bits, self.seed);
+        print_headroom(&outcome, self.sites);
         if let Some(path) = &self.json {
-            let body = Figures {
+            let body = TwinFigures {
                 fidelity: &outcome.fidelity,
                 noise_bits: self.noise_bits,
                 out_of_interval: outcome.outside(),
                 headroom: &outcome.headroom,
             };
-            Report::new("eval", "simulated", "none", false, body).write(path)?;
+            // Nothing is encrypted.
+            Report::new("eval", "twin", self.preset.name(), true, body).write(path)?;
         }
         Ok(())
     }
 
-    /// The decoder itself, one token at a time.
+    /// What the decoder's plan for these texts is made from.
+    fn setup<'a>(
+        &self,
+        prepared: &'a PreparedModel,
+        weights: &'a Weights,
+        calibration: &'a CalibrationTable,
+        sequences: &[Vec<u32>],
+        scheme: &'a Scheme,
+    ) -> DecoderSetup<'a> {
+        let longest = sequences.iter().map(Vec::len).max().unwrap_or(0);
+        DecoderSetup {
+            prepared,
+            weights,
+            calibration,
+            scheme,
+            preset: self.preset.name(),
+            context: prepared.frame.prefix.len() + longest,
+            head: HeadSide::Client,
+        }
+    }
+
+    /// The decoder itself.
     fn decode<K: Client>(
         &self,
         directory: &Path,
@@ -171,13 +187,9 @@ impl Eval {
         client: K,
     ) -> anyhow::Result<()> {
         let config = prepared.model.config();
-        let context = prepared.frame.prefix.len() + sequences.iter().map(Vec::len).max().unwrap_or(0);
         let weights = Weights::open(directory, config)?;
-        let preset = self.preset.name();
-        let head = HeadSide::Client;
-        let setup =
-            DecoderSetup { prepared, weights: &weights, calibration: table, scheme, preset, context, head };
-        let plan = setup.plan(None)?;
+        let setup = self.setup(prepared, &weights, table, sequences, scheme);
+        let (plan, context) = (setup.plan(None)?, setup.context);
         let codec = HiddenCodec::new(config, &plan, scheme.slots, context)?;
         let decoder = Decoder::new(&weights, plan, scheme.slots, context)?;
         let wave = self.wave.clamp(1, decoder.wave_capacity());
@@ -192,7 +204,7 @@ impl Eval {
             &decoder,
             prepared,
             sequences,
-            (positions, wave),
+            Extent { positions, wave },
             &mut |done, all| progress.show("decoding", done, all),
         )?;
         progress.clear();
@@ -200,20 +212,18 @@ impl Eval {
             "the encrypted decoder on {}, teacher-forced, context {context}, {wave} tokens at a time",
             scheme.name
         );
-        self.print_fidelity(&outcome.fidelity);
-        println!("mean KL by position behind the public prefix:");
-        for (index, (kl, count)) in outcome.kl_by_position.iter().enumerate() {
-            println!("  {:>4} ..  {kl:.2e}   {count} positions", index * BUCKET);
-        }
+        print_fidelity(&outcome.fidelity, self.noise_bits, self.seed);
+        print_by_position(&outcome);
         let stopped =
-            outcome.stopped.as_ref().map(|(position, error)| format!("at position {position}: {error}"));
+            outcome.stopped.as_ref().map(|stop| format!("at position {}: {}", stop.position, stop.error));
         if let Some(path) = &self.json {
             let body = DecoderFigures {
                 fidelity: &outcome.fidelity,
                 noise_bits: self.noise_bits,
                 context,
                 wave,
-                stopped: stopped.clone(),
+                out_of_interval: stopped.as_deref().into_iter().collect(),
+                stopped: stopped.as_deref(),
                 kl_by_position: &outcome.kl_by_position,
             };
             let insecure = self.backend == EvalBackend::Clear || self.preset == Preset::Test;
@@ -223,38 +233,5 @@ impl Eval {
             anyhow::bail!("the comparison ended early, {stopped}");
         }
         Ok(())
-    }
-
-    fn print_fidelity(&self, fidelity: &FidelitySummary) {
-        println!("positions        {}", fidelity.positions);
-        if let Some(bits) = self.noise_bits {
-            println!("noise at every bootstrap: 2^-{bits} of each tensor's bound, seed {}", self.seed);
-        }
-        println!("top-1 agreement  {:.2} %", 100.0 * fidelity.top1);
-        println!("KL (nats)        mean {:.2e}, max {:.2e}", fidelity.kl_mean, fidelity.kl_max);
-        println!(
-            "perplexity       exact {:.4}, approximated {:.4}",
-            fidelity.perplexity_exact, fidelity.perplexity_approx
-        );
-        println!("logit error      max {:.2e}", fidelity.logit_max_error);
-    }
-
-    fn print(&self, outcome: &SimulationOutcome) {
-        println!("approximations simulated in f64, teacher-forced");
-        self.print_fidelity(&outcome.fidelity);
-        let mut sites: Vec<&SiteHeadroom> = outcome.headroom.iter().collect();
-        sites.sort_by(|a, b| b.headroom.total_cmp(&a.headroom));
-        println!("sites nearest to their bound (largest |unit variable|):");
-        for site in sites.iter().take(self.sites) {
-            println!(
-                "  {:<28} {:.3}   {:.4} .. {:.4} in {:.4} .. {:.4}",
-                site.site, site.headroom, site.seen_low, site.seen_high, site.low, site.high
-            );
-        }
-        let outside = outcome.outside();
-        println!("sites outside their interval: {}", outside.len());
-        for site in outside {
-            println!("  {}: {} arguments", site.site, site.outside);
-        }
     }
 }

@@ -14,6 +14,8 @@ mod costs;
 mod decoder_setup;
 mod doctor;
 mod eval;
+mod eval_report;
+mod functions_table;
 mod generate;
 mod generate_page;
 mod generate_report;

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::calibration::table::{CALIBRATION_FILE, CalibrationTable, CalibrationTargets};
+use crate::calibration::calibrate::calibrate;
+use crate::calibration::measure::Margins;
+use crate::calibration::table::{CALIBRATION_FILE, CalibrationTable};
 use crate::model::prepared::{PreparedModel, TextPart, built_in};
-use crate::setup::calibrate::calibrate;
 use anyhow::Context;
 
 /// The directory named, or a temporary one with the bundled model, removed when the second value is dropped.
@@ -24,13 +25,18 @@ pub fn calibration(prepared: &PreparedModel, directory: &Path) -> anyhow::Result
     const ANSWER: usize = 24;
     let path = directory.join(CALIBRATION_FILE);
     if path.is_file() {
-        return Ok(CalibrationTable::read(&path, prepared.model.config(), &prepared.model.fingerprint())?);
+        return read_calibration(prepared, &path);
     }
     let texts = |part| prepared.private_tokens(&built_in(part, prepared.frame.is_chat), CONTEXT, ANSWER);
-    // Head-room that the levels of one softmax can still serve: every nat at the top costs precision at the bottom.
-    let targets = CalibrationTargets { denominator_top: 2.5, ..CalibrationTargets::default() };
     let (calibration, held_out) = (texts(TextPart::Calibration)?, texts(TextPart::HeldOut)?);
-    Ok(calibrate(prepared, &calibration, &held_out, &targets, &mut |_, _, _| {})?.table)
+    Ok(calibrate(prepared, &calibration, &held_out, &Margins::default(), &mut |_, _, _| {})?.table)
+}
+
+/// The calibration stored at `path`, which must be that of the model.
+pub fn read_calibration(prepared: &PreparedModel, path: &Path) -> anyhow::Result<CalibrationTable> {
+    let (config, model) = (prepared.model.config(), prepared.model.fingerprint());
+    CalibrationTable::read(path, config, &model, &prepared.frame.prefix)
+        .with_context(|| format!("`cachemir calibrate --model DIR` makes {CALIBRATION_FILE} anew"))
 }
 
 /// Writes the bundled model to a temporary directory, removed at the end.

@@ -10,6 +10,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::decoder_setup::DecoderSetup;
+use super::functions_table::print_functions;
 use super::head::Head;
 use super::model_directory::calibration;
 use super::plan::LayerStep;
@@ -77,6 +78,7 @@ pub fn plan_decoder(request: &DecoderPlanRequest<'_>) -> anyhow::Result<()> {
     let functions = setup.functions()?;
     let placement = setup.place(&functions, request.costs)?;
     let DecoderPlacement { plan, by_hand, greedy, search_seconds } = &placement;
+    print_functions(&functions);
     print!("{}", text_table(plan, 2));
     println!(
         "{} layers and the final norm, {} bootstraps, {:.1} s a token predicted; planned in {search_seconds:.3} s",

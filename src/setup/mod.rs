@@ -1,3 +1,1 @@
 //! What a model and a preset make ready for both parties.
-
-pub mod calibrate;

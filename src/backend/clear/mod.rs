@@ -12,6 +12,7 @@ mod serialization;
 pub use client::ClearClient;
 pub use evaluator::{ClearCiphertext, ClearEvaluator, ClearPlaintext, ClearTensor};
 pub use noise::NoiseModel;
+pub(crate) use noise::SECOND_ITERATION;
 pub use parameters::ClearParameters;
 
 #[cfg(test)]
