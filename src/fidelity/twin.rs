@@ -56,5 +56,4 @@ pub fn compare_twin(
 }
 
 #[cfg(test)]
-#[path = "twin_tests.rs"]
 mod tests;

@@ -156,8 +156,8 @@ fn moved(plan: &DecoderPlan) -> [f64; 2] {
     sums.map(f64::sqrt)
 }
 
-/// One seam at a time is bootstrapped once, the others twice, which leaves a hundredth of the noise. Measured with four
-/// seeds: ratios of 0.80 to 1.39, which is what so few seeds leave open; a factor of 2 that one of them forgot shows.
+/// One seam at a time is bootstrapped once, the others twice, which leaves a hundredth of the noise. Measured: ratios of
+/// 0.86 to 1.18, which is what six seeds leave open; a factor of 2 forgotten at one seam shows.
 #[test]
 fn noise_at_every_seam_moves_the_logits_of_twin_and_decoder_equally_far() {
     let Fixture { plan, .. } = fixture();
@@ -189,7 +189,7 @@ fn noise_at_every_seam_moves_the_logits_of_twin_and_decoder_equally_far() {
         let name = seam.map_or("residual", Module::stage);
         let ratio = twin / decoder;
         println!("{name}: twin {twin:.2e}, decoder {decoder:.2e}, ratio {ratio:.3}");
-        assert!((0.6..1.7).contains(&ratio), "{name}: twin {twin:e}, decoder {decoder:e}");
+        assert!((0.7..1.45).contains(&ratio), "{name}: twin {twin:e}, decoder {decoder:e}");
     }
 }
 
