@@ -7,16 +7,16 @@ use super::layer_check::LayerCheck;
 use super::operations::{HOISTED_STEPS, operation_times};
 use crate::backend::native::{NativeClient, NativeEvaluator};
 use crate::bootstrapping::BootstrapParameters;
-use crate::calibration::ranges::DecoderRanges;
 use crate::calibration::table::CalibrationTable;
 use crate::contract::{
     BootstrapRequest, BootstrapSummary, Client, Complex64, Error, Evaluator, KeyRequest, Level, Result,
 };
 use crate::decoder::Decoder;
+use crate::decoder::functions::Accuracy;
 use crate::decoder::keys::plan_keys;
 use crate::decoder::module::Module;
 use crate::decoder::modules::LayerModules;
-use crate::decoder::plan::{Accuracy, DecoderPlan};
+use crate::decoder::plan::DecoderPlan;
 use crate::measure::{Rounds, Statistics, check_memory, time};
 use crate::model::prepared::PreparedModel;
 use crate::model::weights::Weights;
@@ -267,8 +267,7 @@ fn model_modules(
 ) -> Result<ModelModules> {
     let prepared = model.prepared;
     let config = prepared.model.config();
-    let ranges = DecoderRanges::from_calibration(model.calibration, config, &prepared.prefix_cache)?;
-    let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), summary)?;
+    let plan = DecoderPlan::new(config, &model.calibration.ranges, Accuracy::default(), summary)?;
     let last = config.num_hidden_layers.saturating_sub(1);
     let tokens = (case.cached, case.context);
     let modules = LayerModules::new(model.weights, &plan, last, client.slots(), tokens)?;

@@ -6,6 +6,9 @@
 //! softmax, output projection, bootstrap, norm, gate, bootstrap, down projection, bootstrap. Whatever enters a bootstrap is
 //! masked and within [−1, 1]. After Cachemir (arXiv 2602.11470) with the deferred softmax of [`crate::circuits::softmax`].
 
+pub mod attention_functions;
+mod by_hand;
+pub mod functions;
 pub mod head;
 pub mod hidden_codec;
 pub mod keys;

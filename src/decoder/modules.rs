@@ -570,13 +570,12 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::calibration::ranges::DecoderRanges;
-    use crate::calibration::table::CalibrationTargets;
+    use crate::calibration::calibrate::calibrate;
+    use crate::calibration::measure::Margins;
+    use crate::decoder::functions::Accuracy;
     use crate::decoder::keys::plan_keys;
-    use crate::decoder::plan::Accuracy;
     use crate::model::prepared::{PreparedModel, TextPart, built_in};
     use crate::placement::{BootstrapCosts, OperationCosts, OperationRow, Prices, Source, run_in_order};
-    use crate::setup::calibrate::calibrate;
 
     const TOP: usize = 13;
 
@@ -586,17 +585,15 @@ mod tests {
         let prepared = PreparedModel::read(&directory).unwrap();
         let config = prepared.model.config();
         let texts = |part| prepared.private_tokens(&built_in(part, prepared.frame.is_chat), 128, 0).unwrap();
-        let targets = CalibrationTargets { denominator_top: 2.5, ..CalibrationTargets::default() };
         let table = calibrate(
             &prepared,
             &texts(TextPart::Calibration),
             &texts(TextPart::HeldOut),
-            &targets,
+            &Margins::default(),
             &mut |_, _, _| {},
         )
         .unwrap()
         .table;
-        let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache).unwrap();
         let bootstrap = BootstrapSummary {
             output_level: Level(TOP),
             minimum_input_level: Level(0),
@@ -604,7 +601,7 @@ mod tests {
             few: None,
         };
         let parameters = ClearParameters::new(1 << 11, TOP, 42).unwrap().with_bootstrapping(bootstrap);
-        let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), bootstrap).unwrap();
+        let plan = DecoderPlan::new(config, &table.ranges, Accuracy::default(), bootstrap).unwrap();
         let weights = Weights::open(&directory, config).unwrap();
         let modules = (0..config.num_hidden_layers)
             .map(|index| LayerModules::new(&weights, &plan, index, 1 << 11, (0, 8)).unwrap())

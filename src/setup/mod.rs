@@ -4,7 +4,6 @@
 //! keys; client and server each make their half from the same set-up.
 
 mod backend;
-pub mod calibrate;
 pub mod costs;
 mod memory;
 mod model;

@@ -7,15 +7,15 @@ use sha2::{Digest, Sha256};
 use super::costs::built_in_for;
 use super::model::{Model, ProgressOf};
 use super::{Backend, MemoryNeeded, Preset, Scheme};
-use crate::calibration::ranges::DecoderRanges;
 use crate::ckks::container::Fingerprint;
 use crate::contract::{Error, Result};
 use crate::decoder::Decoder;
+use crate::decoder::functions::Accuracy;
 use crate::decoder::head::HeadSide;
 use crate::decoder::hidden_codec::HiddenCodec;
 use crate::decoder::keys::{KeyPlan, plan_keys};
 use crate::decoder::placement::{DecoderPlacement, place_decoder};
-use crate::decoder::plan::{Accuracy, DecoderPlan};
+use crate::decoder::plan::DecoderPlan;
 use crate::generation::chat::GenerationRequest;
 use crate::generation::checkpoint::{CheckpointHeader, plan_digest};
 use crate::placement::{CostFile, Plan};
@@ -35,6 +35,12 @@ pub struct SetupOptions {
     head: HeadSide,
     plan: Option<Plan>,
     costs: Option<CostFile>,
+}
+
+/// Functions with their bootstraps placed, and where the costs came from.
+struct PlacedFunctions {
+    plan: DecoderPlan,
+    costs: String,
 }
 
 impl SetupOptions {
@@ -117,18 +123,7 @@ impl SetupOptions {
     pub fn build_on(self, scheme: Scheme, model: &Model, progress: &mut ProgressOf<'_>) -> Result<Setup> {
         let context = self.checked_context(model)?;
         progress("placing bootstraps", 0, 3);
-        let functions = self.functions(&scheme, model)?;
-        let (plan, costs) = match &self.plan {
-            Some(plan) => {
-                plan.check(&scheme.for_placement().target(model.config(), &functions)?)?;
-                (functions.placed(plan)?, "those of the plan given".to_owned())
-            }
-            None => {
-                let costs = self.costs_for(&scheme)?;
-                let placement = place(model, &scheme, &functions, &costs, context)?;
-                (functions.placed(&placement.plan)?, costs.provenance)
-            }
-        };
+        let PlacedFunctions { plan, costs } = self.place(&scheme, model)?;
         progress("preparing the weights", 1, 3);
         let codec = HiddenCodec::new(model.config(), &plan, scheme.slots(), context)?;
         let decoder = Decoder::new(model.weights(), plan, scheme.slots(), context)?;
@@ -155,9 +150,8 @@ impl SetupOptions {
     /// # Errors
     /// [`Error::Plan`] for ranges that no function of the levels at hand covers.
     pub fn functions(&self, scheme: &Scheme, model: &Model) -> Result<DecoderPlan> {
-        let prefix = &model.prepared().prefix_cache;
-        let ranges = DecoderRanges::from_calibration(model.calibration(), model.config(), prefix)?;
-        DecoderPlan::new(model.config(), &ranges, Accuracy::default(), scheme.bootstrap())?
+        let ranges = &model.calibration().ranges;
+        DecoderPlan::new(model.config(), ranges, Accuracy::default(), scheme.bootstrap())?
             .with_head(self.head)
     }
 
@@ -168,6 +162,28 @@ impl SetupOptions {
     pub fn placement(&self, scheme: &Scheme, model: &Model) -> Result<DecoderPlacement> {
         let functions = self.functions(scheme, model)?;
         place(model, scheme, &functions, &self.costs_for(scheme)?, self.checked_context(model)?)
+    }
+
+    /// The functions of `model` on `scheme` with bootstraps where the plan given says, or else the cheapest one.
+    ///
+    /// # Errors
+    /// Those of [`SetupOptions::build_on`].
+    pub fn plan(&self, scheme: &Scheme, model: &Model) -> Result<DecoderPlan> {
+        Ok(self.place(scheme, model)?.plan)
+    }
+
+    fn place(&self, scheme: &Scheme, model: &Model) -> Result<PlacedFunctions> {
+        let functions = self.functions(scheme, model)?;
+        if let Some(plan) = &self.plan {
+            plan.check(&scheme.for_placement().target(model.config(), &functions)?)?;
+            return Ok(PlacedFunctions {
+                plan: functions.placed(plan)?,
+                costs: "those of the plan given".to_owned(),
+            });
+        }
+        let costs = self.costs_for(scheme)?;
+        let placement = place(model, scheme, &functions, &costs, self.checked_context(model)?)?;
+        Ok(PlacedFunctions { plan: functions.placed(&placement.plan)?, costs: costs.provenance })
     }
 
     fn costs_for(&self, scheme: &Scheme) -> Result<CostFile> {
