@@ -16,7 +16,7 @@ use cachemir::contract::{BootstrapSummary, Complex64, Error, Level, LevelChain};
 use cachemir::decoder::head::{Answer, HeadSide};
 use cachemir::decoder::hidden_codec::HiddenCodec;
 use cachemir::decoder::keys::plan_keys;
-use cachemir::decoder::placement::{DecoderPlacement, PlacementScheme, place_decoder};
+use cachemir::decoder::placement::{DecoderPlacement, PlacementScheme, TokensOfCache, place_decoder};
 use cachemir::decoder::plan::{Accuracy, DecoderPlan};
 use cachemir::decoder::{Decoder, Progress};
 use cachemir::generation::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
@@ -76,8 +76,8 @@ fn fixture() -> &'static Fixture {
         let weights = Weights::open(&tiny(), config).unwrap();
         let costs = CostFile::parse(include_str!("../src/cli/built_in_costs/n16.json")).unwrap();
         let chain = parameters().chain;
-        let tokens = (CONTEXT - 1, CONTEXT);
-        let placement = place_decoder(&weights, &functions, &scheme(&chain), &costs, tokens).unwrap();
+        let tokens = TokensOfCache { cached: CONTEXT - 1, context: CONTEXT };
+        let placement = place_decoder(config, &functions, &scheme(&chain), &costs, tokens).unwrap();
         let plan = functions.clone().placed(&placement.plan).unwrap();
         for (index, layer) in plan.layers.iter().enumerate() {
             let softmax = &layer.attention.softmax;
@@ -181,12 +181,14 @@ fn the_tokens_of_the_tiny_model_are_those_of_the_exact_one() {
     assert!(worst <= 0.05, "worst logit error {worst}");
 }
 
-/// Measured 0.17, 0.017 and 0.0049; a native bootstrap is good for 22 to 23 bits in the mean and 19 in its worst slot.
+/// Worst logit errors, the mean over three seeds, are proportional to the noise of the bootstraps until the approximations are all that
+/// is left: eight times the noise is eight times the error, of which the seeds leave between 5 and 12. A native bootstrap is good for
+/// 22 to 23 bits in the mean and 19 in its worst slot.
 #[test]
 fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_approximations() {
-    let worst = |bits: i32| {
+    let worst = |bits: i32, seed: u64| {
         let noise = NoiseModel {
-            seed: 7,
+            seed,
             encryption: 256.0,
             key_switch: 256.0,
             rescale: 256.0,
@@ -195,11 +197,13 @@ fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_approx
         };
         // Slots without a token stand at −1 exactly; noise moves them past it, where the native bound has room.
         let roomy = BootstrapSummary { bound: 1.001, ..summary() };
-        logit_error(parameters().with_bootstrapping(roomy).with_noise(noise), 3, false)
+        logit_error(parameters().with_bootstrapping(roomy).with_noise(noise), 2, false)
     };
-    let errors = [15, 18, 25].map(worst);
-    println!("worst logit error under noise of 2^-15, 2^-18, 2^-25: {errors:?}");
-    assert!(errors[0] <= 0.25 && errors[1] <= errors[0] / 8.0 && errors[2] <= 0.01, "{errors:?}");
+    let seeds = [7, 8, 9];
+    let errors = [15, 18, 25].map(|bits| seeds.map(|seed| worst(bits, seed)).iter().sum::<f32>() / 3.0);
+    println!("worst logit error under noise of 2^-15, 2^-18, 2^-25, mean of 3: {errors:?}");
+    let ratio = errors[0] / errors[1];
+    assert!(errors[0] <= 0.25 && (5.0..=12.0).contains(&ratio) && errors[2] <= 0.01, "{errors:?}");
 }
 
 /// Tokens of a prompt that share ciphertexts see what they see one by one: same logits, same caches, the bootstraps of one.
@@ -225,8 +229,10 @@ fn waves_are_right(decoder: &Decoder) {
             left = rest;
             let encrypted = client.encrypt_tokens(own).unwrap();
             let mut count = |progress: Progress, _: &_| bootstraps += usize::from(progress.refreshed);
-            let wave = (&encrypted, *wave);
-            answer = decoder.step_wave(&evaluator, &mut state, wave, left.is_empty(), &mut count).unwrap();
+            let wants_output = left.is_empty();
+            answer = decoder
+                .step_wave(&evaluator, &mut state, &encrypted, *wave, wants_output, &mut count)
+                .unwrap();
         }
         assert_eq!(state.position(), prepared.frame.prefix.len() + tokens.len());
         (client.logits(&answer.unwrap()).unwrap(), bootstraps)
@@ -247,8 +253,8 @@ fn waves_are_right(decoder: &Decoder) {
     let error = alone.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(error <= 0.05, "{error} from the exact model");
     let one = client.encrypt_token(tokens[0]).unwrap();
-    let too_many = (&one, decoder.wave_capacity() + 1);
-    let refused = decoder.step_wave(&evaluator, &mut decoder.new_state(), too_many, true, &mut |_, _| {});
+    let (too_many, mut state) = (decoder.wave_capacity() + 1, decoder.new_state());
+    let refused = decoder.step_wave(&evaluator, &mut state, &one, too_many, true, &mut |_, _| {});
     assert!(refused.unwrap_err().to_string().contains("fit"));
 }
 
@@ -262,8 +268,9 @@ fn a_head_on_the_server_gives_the_logits_of_one_on_the_client() {
         if placed {
             let costs = CostFile::parse(include_str!("../src/cli/built_in_costs/n16.json")).unwrap();
             let chain = parameters().chain;
-            let tokens = (CONTEXT - 1, CONTEXT);
-            let placement = place_decoder(&weights, &plan, &scheme(&chain), &costs, tokens).unwrap();
+            let tokens = TokensOfCache { cached: CONTEXT - 1, context: CONTEXT };
+            let placement =
+                place_decoder(prepared.model.config(), &plan, &scheme(&chain), &costs, tokens).unwrap();
             plan = plan.placed(&placement.plan).unwrap();
         }
         let decoder = Decoder::new(&weights, plan, SLOTS, CONTEXT).unwrap();
@@ -382,7 +389,7 @@ fn a_plan_for_other_ranges_another_preset_or_of_another_form_is_refused() {
     let error = plan.check(&target(native, functions)).unwrap_err().to_string();
     assert!(error.contains("backend `clear`"), "{error}");
     for (from, to, expected) in [
-        ("\"rope\"", "\"roap\"", "no module `roap`"),
+        ("\"rope\"", "\"roap\"", "no step `roap`"),
         ("\"up_gate\"\n", "\"gated\"\n", "`gated` is not bootstrapped"),
     ] {
         let text = plan.to_json().unwrap();

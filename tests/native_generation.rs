@@ -18,7 +18,7 @@ use cachemir::contract::{BootstrapSummary, Client, Level};
 use cachemir::decoder::Decoder;
 use cachemir::decoder::hidden_codec::HiddenCodec;
 use cachemir::decoder::keys::plan_keys;
-use cachemir::decoder::placement::{PlacementScheme, place_decoder};
+use cachemir::decoder::placement::{PlacementScheme, TokensOfCache, place_decoder};
 use cachemir::decoder::plan::{Accuracy, DecoderPlan};
 use cachemir::generation::checkpoint::{
     CHECKPOINT_FILE, CheckpointHeader, key_fingerprint, plan_digest, read_checkpoint, write_checkpoint,
@@ -64,7 +64,8 @@ fn free_running_tokens_under_encryption_are_those_of_the_exact_model_also_after_
     let (slots, chain) = (client.slots(), client.ckks().parameters().chain());
     let scheme = PlacementScheme { backend: "native", preset: "test", slots, chain, bootstrap };
     let costs = CostFile::parse(include_str!("../src/cli/built_in_costs/n16.json")).unwrap();
-    let placement = place_decoder(&weights, &functions, &scheme, &costs, (context - 1, context)).unwrap();
+    let tokens = TokensOfCache { cached: context - 1, context };
+    let placement = place_decoder(config, &functions, &scheme, &costs, tokens).unwrap();
     let plan = functions.placed(&placement.plan).unwrap();
     let codec = HiddenCodec::new(config, &plan, client.slots(), context).unwrap();
     let decoder = Decoder::new(&weights, plan, client.slots(), context).unwrap();

@@ -12,7 +12,8 @@ use super::report::Report;
 use crate::backend::clear::{ClearClient, ClearParameters};
 use crate::backend::native::NativeClient;
 use crate::contract::{Client, CountingEvaluator, Evaluator, Level, LevelCounts};
-use crate::packing::{AttentionPlan, BlockPlan, CacheBounds, Grouping, KeyValueCache, Packed, Rope};
+use crate::packing::{AttentionPlan, CacheBounds, Grouping, KeyValueCache, Packed, Rope};
+use crate::related_work::BlockPlan;
 
 /// Level at which K and V are cached: two levels to read them.
 const CACHE_LEVEL: Level = Level(2);

@@ -9,17 +9,18 @@ use crate::bootstrapping::BootstrapParameters;
 use crate::calibration::ranges::DecoderRanges;
 use crate::contract::{BootstrapRequest, BootstrapSummary, Client, Complex64, Evaluator, KeyRequest, Level};
 use crate::decoder::Decoder;
+use crate::decoder::count::StepCounter;
 use crate::decoder::keys::plan_keys;
-use crate::decoder::module::Module;
-use crate::decoder::modules::{LayerModules, filled_state};
 use crate::decoder::plan::{Accuracy, DecoderPlan};
+use crate::decoder::step::Step;
 use crate::model::prepared::PreparedModel;
 use crate::model::weights::Weights;
 use crate::placement::{
-    BootstrapRow, CostFile, LayerTemplate, MeasuredLayer, ModuleRow, OperationRow, Prices, Primitive, Search,
-    Solution, Source, place, run_in_order,
+    BootstrapRow, CostFile, LayerTemplate, MeasuredLayer, ModuleRow, OperationRow, Prices, Primitive,
+    Refresh, Search, Solution, Source, place, run_in_order,
 };
-use crate::related_work::formulas::{CachedPackings, Functions, ModelShape, cached_layer};
+use crate::related_work::formulas::ModelShape;
+use crate::related_work::own_layer;
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
@@ -101,8 +102,13 @@ struct Body {
 struct Subject {
     fingerprint: String,
     decoder: Decoder,
-    modules: LayerModules,
+    /// The layer whose steps are timed, the last.
+    layer: usize,
     template: LayerTemplate,
+    /// Its bootstraps by hand.
+    refreshes: Vec<Refresh>,
+    /// Tokens in the cache before the new one.
+    cached: usize,
 }
 
 /// What everything is timed on.
@@ -164,7 +170,7 @@ impl Modules {
                     template: subject.template.clone(),
                 });
                 if !self.skip_layer {
-                    layer_check = Some(bench.layer(subject, &costs, self.cached)?);
+                    layer_check = Some(bench.layer(subject, &costs)?);
                 }
             }
             (None, Some(shape)) => costs.modules = self.composed(shape, &bench, &costs)?,
@@ -204,12 +210,13 @@ impl Modules {
         let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache)?;
         let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), summary)?;
         let weights = Weights::open(&directory, config)?;
-        let last = config.num_hidden_layers.saturating_sub(1);
-        let tokens = (self.cached, self.context);
-        let modules = LayerModules::new(&weights, &plan, last, client.slots(), tokens)?;
-        let template = modules.template(client.ckks().parameters().chain(), summary)?;
+        let (layer, cached) = (config.num_hidden_layers.saturating_sub(1), self.cached);
         let decoder = Decoder::new(&weights, plan, client.slots(), self.context)?;
-        Ok(Subject { fingerprint: prepared.model.fingerprint(), decoder, modules, template })
+        let chain = client.ckks().parameters().chain();
+        let mut counter = StepCounter::new(&decoder, chain, summary, cached, 1)?;
+        let (template, refreshes) = (counter.template(layer)?, counter.refreshes(layer)?);
+        let fingerprint = prepared.model.fingerprint();
+        Ok(Subject { fingerprint, decoder, layer, template, refreshes, cached })
     }
 
     fn evaluator(
@@ -223,7 +230,8 @@ impl Modules {
         request.rotations(&HOISTED, client.slots(), top).relinearization(top).conjugation(top);
         request.bootstrapping(client.slots());
         if let Some(subject) = subject {
-            request.merge(&subject.modules.keys(chain, summary)?);
+            let mut counter = StepCounter::new(&subject.decoder, chain, summary, subject.cached, 1)?;
+            request.merge(&counter.keys(subject.layer)?);
             request.merge(&plan_keys(&subject.decoder, chain, summary, 1)?.request);
         }
         let key_bytes = client.predicted_key_bytes(&request)?;
@@ -241,14 +249,8 @@ impl Modules {
     fn composed(&self, shape: &str, bench: &Bench, costs: &CostFile) -> anyhow::Result<Vec<ModuleRow>> {
         let shape = ModelShape::named(shape)?;
         let operations = costs.operation_costs()?;
-        let layer = cached_layer(
-            &shape,
-            CachedPackings::Ours,
-            &Functions::calibrated(),
-            bench.client.slots(),
-            self.cached + 1,
-            false,
-        )?;
+        let layer =
+            own_layer(&shape, bench.client.slots(), self.cached + 1, false, &costs.bootstrap_costs()?)?;
         let graph =
             layer.graph(&Prices { operations: &operations, file: None }, bench.summary.output_level)?;
         let rows = graph.operations().iter().flat_map(|operation| {
@@ -352,34 +354,35 @@ impl Bench {
     fn modules(&self, subject: &Subject, every: usize) -> anyhow::Result<Vec<ModuleRow>> {
         let mut rows = Vec::new();
         let mut progress = Progress::default();
-        for (done, module) in Module::ALL.into_iter().enumerate() {
-            progress.show("modules", done, Module::ALL.len());
+        let chain = self.client.ckks().parameters().chain();
+        let mut counter = StepCounter::new(&subject.decoder, chain, self.summary, subject.cached, 1)?;
+        for (done, step) in Step::LAYER.into_iter().enumerate() {
+            progress.show("modules", done, Step::LAYER.len());
             let operation =
-                subject.template.operations.iter().find(|operation| operation.name == module.name());
-            let operation = operation.with_context(|| format!("no module {}", module.name()))?;
+                subject.template.operations.iter().find(|operation| operation.name == step.name());
+            let operation = operation.with_context(|| format!("no step {}", step.name()))?;
             let above = operation.reads.iter().map(|read| read.above).max().unwrap_or(0);
             let high = operation.levels.end().saturating_sub(above);
             let mut points: Vec<(usize, f64)> = Vec::new();
             for level in levels(*operation.levels.start(), high, every) {
-                let run = subject
-                    .modules
-                    .prepare(module, Level(level), &self.evaluator, &|level| self.zero(level))?;
-                points.push((level, self.timed(|| run(&self.evaluator))?));
+                let mut prepared =
+                    counter.prepare(subject.layer, step, Level(level), &|level| self.zero(level))?;
+                points.push((level, self.timed(|| prepared.run(&self.evaluator))?));
             }
-            rows.extend(filled(module.name(), &points));
+            rows.extend(filled(step.name(), &points));
         }
         progress.clear();
         Ok(rows)
     }
 
     /// One layer of a decode step, from the tensor before its last bootstrap to the same in the next layer.
-    fn layer(&self, subject: &Subject, costs: &CostFile, cached: usize) -> anyhow::Result<LayerCheck> {
-        let (decoder, modules) = (&subject.decoder, &subject.modules);
+    fn layer(&self, subject: &Subject, costs: &CostFile) -> anyhow::Result<LayerCheck> {
+        let decoder = &subject.decoder;
         let layers = decoder.config().num_hidden_layers;
         if layers < 2 {
             bail!("a model of one layer has no layer between two: use --skip-layer");
         }
-        let state = filled_state(decoder, &self.evaluator, cached, &|level| self.zero(level))?;
+        let state = decoder.filled_state(subject.cached, |level| self.zero(level))?;
         let x = self.zero(decoder.plan().input_level)?;
         let mut runs: Vec<Vec<(&'static str, f64)>> = Vec::new();
         for round in 0..self.rounds {
@@ -397,7 +400,7 @@ impl Bench {
         let prices = Prices { operations: &costs.operation_costs()?, file: Some(costs) };
         let (bootstraps, top) = (costs.bootstrap_costs()?, self.summary.output_level);
         let graph = subject.template.graph(&prices, top)?;
-        let by_hand = run_in_order(&graph, &bootstraps, top, &modules.refreshes())?;
+        let by_hand = run_in_order(&graph, &bootstraps, top, &subject.refreshes)?;
         let predicted = predicted_stretches(&by_hand);
         let stretches: Vec<Stretch> = runs
             .first()

@@ -5,10 +5,9 @@ use std::path::Path;
 use crate::calibration::ranges::DecoderRanges;
 use crate::calibration::table::CalibrationTable;
 use crate::decoder::head::HeadSide;
-use crate::decoder::placement::{DecoderPlacement, PlacementScheme, place_decoder};
+use crate::decoder::placement::{DecoderPlacement, PlacementScheme, TokensOfCache, place_decoder};
 use crate::decoder::plan::{Accuracy, DecoderPlan};
 use crate::model::prepared::PreparedModel;
-use crate::model::weights::Weights;
 use crate::placement::{CostFile, Plan};
 
 use super::costs::built_in;
@@ -18,8 +17,6 @@ use super::scheme::Scheme;
 pub struct DecoderSetup<'a> {
     /// The model.
     pub prepared: &'a PreparedModel,
-    /// Its weights.
-    pub weights: &'a Weights,
     /// Its ranges.
     pub calibration: &'a CalibrationTable,
     /// The scheme.
@@ -54,8 +51,8 @@ impl DecoderSetup<'_> {
 
     /// The cheapest placement under the costs of `file`, for the last token of the context.
     pub fn place(&self, functions: &DecoderPlan, file: &CostFile) -> anyhow::Result<DecoderPlacement> {
-        let tokens = (self.context.saturating_sub(1), self.context);
-        Ok(place_decoder(self.weights, functions, &self.placement_scheme(), file, tokens)?)
+        let tokens = TokensOfCache { cached: self.context.saturating_sub(1), context: self.context };
+        Ok(place_decoder(self.prepared.model.config(), functions, &self.placement_scheme(), file, tokens)?)
     }
 
     /// The plan to run by: that of the file `given`, which must be for this model, preset and backend, or the cheapest one

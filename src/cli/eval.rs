@@ -175,8 +175,7 @@ impl Eval {
         let weights = Weights::open(directory, config)?;
         let preset = self.preset.name();
         let head = HeadSide::Client;
-        let setup =
-            DecoderSetup { prepared, weights: &weights, calibration: table, scheme, preset, context, head };
+        let setup = DecoderSetup { prepared, calibration: table, scheme, preset, context, head };
         let plan = setup.plan(None)?;
         let codec = HiddenCodec::new(config, &plan, scheme.slots, context)?;
         let decoder = Decoder::new(&weights, plan, scheme.slots, context)?;

@@ -183,7 +183,6 @@ impl Generate {
         let weights = Weights::open(directory, config)?;
         let setup = DecoderSetup {
             prepared: &prepared,
-            weights: &weights,
             calibration: &table,
             scheme: &scheme,
             preset: self.preset.name(),

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use crate::decoder::placement::{DecoderPlacement, TokenCost};
 use crate::model::prepared::PreparedModel;
-use crate::model::weights::Weights;
 use crate::placement::{CostFile, Plan, html_page, text_table};
 use anyhow::bail;
 use serde::Serialize;
@@ -67,7 +66,6 @@ pub fn plan_decoder(request: &DecoderPlanRequest<'_>) -> anyhow::Result<()> {
     let table = calibration(&prepared, request.model)?;
     let setup = DecoderSetup {
         prepared: &prepared,
-        weights: &Weights::open(request.model, config)?,
         calibration: &table,
         scheme: &scheme,
         preset: preset.name(),

@@ -16,8 +16,8 @@ use crate::placement::Plan;
 
 use crate::calibration::ranges::{DecoderRanges, LayerRanges};
 use crate::decoder::head::HeadSide;
-use crate::decoder::module::Module;
 use crate::decoder::schedule::{LayerSchedule, Refresh};
+use crate::decoder::step::Step as Module;
 use crate::model::config::LlamaConfig;
 
 /// Largest error each function may make.
@@ -201,7 +201,7 @@ impl DecoderPlan {
                 let missing = || refuse(format!("layer {index} has no module `{}`", module.name()));
                 schedule.level(module).ok_or_else(missing)
             };
-            for module in Module::ALL {
+            for module in Module::LAYER {
                 run(module)?;
             }
             (layer.key_level, layer.value_level) = (run(Module::Scores)?, run(Module::Values)?);

@@ -66,7 +66,7 @@ impl<'d, E: Evaluator> GenerationServer<'d, E> {
     ) -> Result<Option<Answer<E::Ciphertext>>> {
         let mut state = self.state.clone();
         let answer =
-            self.decoder.step_wave(&self.evaluator, &mut state, (wave, tokens), wants_output, observer)?;
+            self.decoder.step_wave(&self.evaluator, &mut state, wave, tokens, wants_output, observer)?;
         self.state = state;
         Ok(answer)
     }
