@@ -43,8 +43,8 @@ fn main() -> Result<()> {
     println!("at {} after products: {:.1?} bits", x.level(), bits(&client.decrypt(&x)?, &wanted));
 
     let start = Instant::now();
-    let request = BootstrapRequest { level: bootstrap.output_level, slots, iterations: 1, real: false };
-    let x = server.bootstrap(&x, request)?;
+    let request = BootstrapRequest::all(bootstrap.output_level, slots);
+    let x = server.bootstrap(&x, &request)?;
     println!("bootstrapped to {} in {:.2?}", x.level(), start.elapsed());
     // Unlike a plain decryption this reports values that were too large to be bootstrapped.
     let found = client.decrypt_bootstrapped(&x, bootstrap)?;

@@ -19,7 +19,7 @@ use cachemir::decoder::functions::Accuracy;
 use cachemir::decoder::head::{Answer, HeadSide};
 use cachemir::decoder::hidden_codec::HiddenCodec;
 use cachemir::decoder::keys::plan_keys;
-use cachemir::decoder::placement::{DecoderPlacement, PlacementScheme, place_decoder};
+use cachemir::decoder::placement::{DecoderPlacement, PlacementScheme, TokensOfCache, place_decoder};
 use cachemir::decoder::plan::DecoderPlan;
 use cachemir::decoder::{Decoder, Progress};
 use cachemir::generation::chat::{Chat, GenerationRequest};
@@ -76,8 +76,8 @@ fn fixture() -> &'static Fixture {
         let weights = Weights::open(&tiny(), config).unwrap();
         let costs = CostFile::parse(include_str!("../src/setup/built_in_costs/n16.json")).unwrap();
         let chain = parameters().chain;
-        let tokens = (CONTEXT - 1, CONTEXT);
-        let placement = place_decoder(&weights, &functions, &scheme(&chain), &costs, tokens).unwrap();
+        let tokens = TokensOfCache { cached: CONTEXT - 1, context: CONTEXT };
+        let placement = place_decoder(config, &functions, &scheme(&chain), &costs, tokens).unwrap();
         let plan = functions.clone().placed(&placement.plan).unwrap();
         for (index, layer) in plan.layers.iter().enumerate() {
             let softmax = &layer.attention.softmax;
@@ -226,8 +226,10 @@ fn waves_are_right(decoder: &Decoder) {
             left = rest;
             let encrypted = client.encrypt_tokens(own).unwrap();
             let mut count = |progress: Progress, _: &_| bootstraps += usize::from(progress.refreshed);
-            let wave = (&encrypted, *wave);
-            answer = decoder.step_wave(&evaluator, &mut state, wave, left.is_empty(), &mut count).unwrap();
+            let wants_output = left.is_empty();
+            answer = decoder
+                .step_wave(&evaluator, &mut state, &encrypted, *wave, wants_output, &mut count)
+                .unwrap();
         }
         assert_eq!(state.position(), prepared.frame.prefix.len() + tokens.len());
         (client.logits(&answer.unwrap()).unwrap(), bootstraps)
@@ -248,8 +250,8 @@ fn waves_are_right(decoder: &Decoder) {
     let error = alone.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(error <= 0.05, "{error} from the exact model");
     let one = client.encrypt_tokens(&tokens[..1]).unwrap();
-    let too_many = (&one, decoder.wave_capacity() + 1);
-    let refused = decoder.step_wave(&evaluator, &mut decoder.new_state(), too_many, true, &mut |_, _| {});
+    let (too_many, mut state) = (decoder.wave_capacity() + 1, decoder.new_state());
+    let refused = decoder.step_wave(&evaluator, &mut state, &one, too_many, true, &mut |_, _| {});
     assert!(refused.unwrap_err().to_string().contains("fit"));
 }
 
@@ -263,8 +265,9 @@ fn a_head_on_the_server_gives_the_logits_of_one_on_the_client() {
         if placed {
             let costs = CostFile::parse(include_str!("../src/setup/built_in_costs/n16.json")).unwrap();
             let chain = parameters().chain;
-            let tokens = (CONTEXT - 1, CONTEXT);
-            let placement = place_decoder(&weights, &plan, &scheme(&chain), &costs, tokens).unwrap();
+            let tokens = TokensOfCache { cached: CONTEXT - 1, context: CONTEXT };
+            let placement =
+                place_decoder(prepared.model.config(), &plan, &scheme(&chain), &costs, tokens).unwrap();
             plan = plan.placed(&placement.plan).unwrap();
         }
         let decoder = Decoder::new(&weights, plan, SLOTS, CONTEXT).unwrap();
@@ -384,7 +387,7 @@ fn a_plan_for_other_ranges_another_preset_or_of_another_form_is_refused() {
     let error = plan.check(&target(native, functions)).unwrap_err().to_string();
     assert!(error.contains("backend `clear`"), "{error}");
     for (from, to, expected) in [
-        ("\"rope\"", "\"roap\"", "no module `roap`"),
+        ("\"rope\"", "\"roap\"", "no step `roap`"),
         ("\"up_gate\"\n", "\"gated\"\n", "`gated` is not bootstrapped"),
     ] {
         let text = plan.to_json().unwrap();

@@ -122,7 +122,7 @@ impl Eval {
         let options = self.options(model, &sequences);
         // Only noise asks where the bootstraps stand.
         let plan = match self.noise_bits {
-            Some(_) => options.plan(scheme, model)?,
+            Some(_) => options.planned(scheme, model)?,
             None => options.functions(scheme, model)?,
         };
         let mut left = self.positions.unwrap_or(usize::MAX);

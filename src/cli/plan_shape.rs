@@ -6,6 +6,7 @@ use crate::placement::{
 };
 use crate::related_work::PublishedTable;
 use crate::related_work::formulas::{CachedPackings, Functions, ModelShape, cached_layer};
+use crate::related_work::own_layer;
 use anyhow::bail;
 use serde::Serialize;
 
@@ -108,14 +109,9 @@ impl PlanVerb {
             None => {
                 let shape = shape.map_or_else(|| ModelShape::named(DEFAULT_SHAPE), Ok)?;
                 paper_setting = Some(self.in_the_papers_setting(&shape, &operations, &bootstraps, top)?);
-                let layer = cached_layer(
-                    &shape,
-                    CachedPackings::Decoder,
-                    &Functions::calibrated(),
-                    self.slots,
-                    self.context,
-                    self.kept_encoded,
-                )?;
+                let layer = own_layer(&shape, self.slots, self.context, self.kept_encoded, &bootstraps)?;
+                // The decoder bootstraps every value alone.
+                bootstraps.pairing_seconds = None;
                 (shape.name, shape.num_hidden_layers, layer)
             }
         };

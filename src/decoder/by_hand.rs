@@ -4,8 +4,8 @@
 
 use crate::contract::{BootstrapSummary, Error, Level, Result};
 
-use crate::decoder::module::Module;
 use crate::decoder::schedule::{LayerSchedule, Refresh};
+use crate::decoder::step::Step;
 
 /// Levels that the functions of a layer take.
 pub(crate) struct FunctionDepths {
@@ -117,11 +117,11 @@ impl HandLevels {
     /// inputs.
     pub(crate) fn schedule(&self, numerator: Refresh) -> LayerSchedule {
         let refreshes = [
-            (Module::QueryKeyValue, self.normed),
-            (Module::Exponential, Some(self.full)),
-            (Module::DivideLast, Some(numerator)),
-            (Module::PostNormSquare, Some(self.full)),
-            (Module::Activation, Some(self.gate)),
+            (Step::QueryKeyValue, self.normed),
+            (Step::Exponential, Some(self.full)),
+            (Step::DivideLast, Some(numerator)),
+            (Step::PostNormSquare, Some(self.full)),
+            (Step::Activation, Some(self.gate)),
         ];
         let refreshes = refreshes.into_iter().filter_map(|(module, refresh)| Some((module, refresh?)));
         LayerSchedule::by_hand(refreshes, Some(self.full))

@@ -159,7 +159,7 @@ mod tests {
     use crate::contract::Error;
 
     const BOOTSTRAP: BootstrapSummary =
-        BootstrapSummary { output_level: Level(13), minimum_input_level: Level(0), bound: 1.0 };
+        BootstrapSummary { output_level: Level(13), minimum_input_level: Level(0), bound: 1.0, few: None };
 
     fn interval(low: f64, high: f64) -> Interval {
         Interval::new(low, high).unwrap()

@@ -13,8 +13,8 @@ use crate::calibration::ranges::DecoderRanges;
 use crate::decoder::by_hand::{norm_levels, too_deep};
 use crate::decoder::functions::fit_norm;
 use crate::decoder::head::HeadSide;
-use crate::decoder::module::Module;
 use crate::decoder::schedule::{LayerSchedule, Refresh};
+use crate::decoder::step::Step;
 use crate::model::config::LlamaConfig;
 
 pub use crate::decoder::functions::{Accuracy, LayerFunctions};
@@ -112,14 +112,14 @@ impl DecoderPlan {
         let mut ends: Vec<Option<Refresh>> = Vec::with_capacity(placement.layers.len());
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let (schedule, before) = layer.schedule.placed(placement.layer(index)?)?;
-            let run = |module: Module| {
-                let missing = || refuse(format!("layer {index} has no module `{}`", module.name()));
-                schedule.level(module).ok_or_else(missing)
+            let run = |step: Step| {
+                let missing = || refuse(format!("layer {index} has no step `{}`", step.name()));
+                schedule.level(step).ok_or_else(missing)
             };
-            for module in Module::ALL {
-                run(module)?;
+            for step in Step::LAYER {
+                run(step)?;
             }
-            (layer.key_level, layer.value_level) = (run(Module::Scores)?, run(Module::Values)?);
+            (layer.key_level, layer.value_level) = (run(Step::Scores)?, run(Step::Values)?);
             layer.schedule = schedule;
             ends.push(before);
         }
@@ -155,18 +155,18 @@ impl LayerFunctions {
     /// `highest`: of what leaves the norm when that is bootstrapped, of the softmax's weights, and of its quotient.
     pub(crate) fn has_level_for_waves(&self, highest: Level) -> bool {
         // Levels of a plan by hand have them.
-        let level = |module: Module| self.schedule.level(module).map(|level| level.0);
-        let above = |upper: Module, depth: usize, lower: Module| match (level(upper), level(lower)) {
+        let level = |step: Step| self.schedule.level(step).map(|level| level.0);
+        let above = |upper: Step, depth: usize, lower: Step| match (level(upper), level(lower)) {
             (Some(upper), Some(lower)) => upper > lower + depth,
             _ => true,
         };
-        let normed = match self.schedule.refresh(Module::QueryKeyValue) {
+        let normed = match self.schedule.refresh(Step::QueryKeyValue) {
             Some(refresh) => refresh.level.0 + refresh.iterations <= highest.0,
             None => true,
         };
         let softmax = &self.attention.softmax;
         normed
-            && above(Module::Exponential, softmax.exponential.levels(), Module::Values)
-            && above(Module::DivideLast, softmax.after.steps.len(), Module::Output)
+            && above(Step::Exponential, softmax.exponential.levels(), Step::Values)
+            && above(Step::DivideLast, softmax.after.steps.len(), Step::Output)
     }
 }

@@ -19,10 +19,10 @@ use crate::contract::{Error, Result};
 use crate::calibration::ranges::score_shift;
 use crate::decoder::attention_functions::AttentionFunctions;
 use crate::decoder::functions::LayerFunctions;
-use crate::decoder::module::Module;
 use crate::decoder::plan::DecoderPlan;
 use crate::decoder::products::norm_factors;
 use crate::decoder::schedule::Refresh;
+use crate::decoder::step::Step;
 use crate::fidelity::bootstrap_noise::{BootstrapNoise, NoiseSource};
 use crate::fidelity::headroom::{Headroom, Site};
 use crate::model::block_functions::{BlockFunctions, NormPlace, Tensor};
@@ -116,7 +116,7 @@ impl<'a> ApproximatedFunctions<'a> {
         numerators: &mut Array2<f32>,
     ) -> Result<()> {
         let AttentionFunctions { softmax, largest_denominator, value_factors, .. } = &layer.attention;
-        let deviation = self.deviation(layer.schedule.refresh(Module::DivideLast));
+        let deviation = self.deviation(layer.schedule.refresh(Step::DivideLast));
         let width = numerators.ncols() / value_factors.len().max(1);
         let half_divided = std::mem::take(&mut self.half_divided);
         for (head, factor) in value_factors.iter().enumerate() {
@@ -187,7 +187,7 @@ impl BlockFunctions for ApproximatedFunctions<'_> {
         let shift = functions.shifts.get(head).ok_or_else(missing)?;
         let square_shift = functions.square_shifts.get(head).ok_or_else(missing)?;
         let offset = functions.offsets.get(head).ok_or_else(missing)?;
-        let deviation = self.deviation(layer.schedule.refresh(Module::Exponential));
+        let deviation = self.deviation(layer.schedule.refresh(Step::Exponential));
         let half_width = 1.0 / functions.softmax.exponential.root.interval.unit_slope();
         let mut denominators = Vec::with_capacity(scores.nrows());
         for (row, (query, mut scores)) in queries.rows().into_iter().zip(scores.rows_mut()).enumerate() {
@@ -226,28 +226,28 @@ impl BlockFunctions for ApproximatedFunctions<'_> {
             Tensor::Values => {}
             Tensor::Normed => {
                 let scales = self.normed_scales(index, layer)?;
-                self.bootstrap(None, &scales, refresh(Module::QueryKeyValue), values);
+                self.bootstrap(None, &scales, refresh(Step::QueryKeyValue), values);
             }
             Tensor::AttentionOutput => self.divide_last(index, layer, values)?,
             Tensor::ResidualForSum => {
                 let entering = self.plan.entering(index, values.ncols());
-                self.bootstrap(None, &entering, refresh(Module::AttentionResidual), values);
+                self.bootstrap(None, &entering, refresh(Step::AttentionResidual), values);
             }
             Tensor::MiddleResidual => {
                 let site = Some(Site::MiddleResidual(index));
-                self.bootstrap(site, &layer.middle_residual, refresh(Module::PostNormSquare), values);
+                self.bootstrap(site, &layer.middle_residual, refresh(Step::PostNormSquare), values);
             }
             Tensor::MiddleForSum => {
-                self.bootstrap(None, &layer.middle_residual, refresh(Module::MlpResidual), values);
+                self.bootstrap(None, &layer.middle_residual, refresh(Step::MlpResidual), values);
             }
             // up/2 + i·gate/2 is bootstrapped, each in its unit.
             Tensor::Up => {
                 let scales = vec![2.0 * layer.up; values.ncols()];
-                self.bootstrap(Some(Site::Up(index)), &scales, refresh(Module::Activation), values);
+                self.bootstrap(Some(Site::Up(index)), &scales, refresh(Step::Activation), values);
             }
             Tensor::Gate => {
                 let scales = vec![2.0 / layer.gate.interval.unit_slope(); values.ncols()];
-                self.bootstrap(None, &scales, refresh(Module::Activation), values);
+                self.bootstrap(None, &scales, refresh(Step::Activation), values);
             }
             Tensor::Residual => {
                 let site = Some(Site::Residual(index));

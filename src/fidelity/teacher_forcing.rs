@@ -81,8 +81,8 @@ pub fn teacher_forced<K: contract::Client>(
             let count = extent.wave.clamp(1, rest.len()).min(wanted - done);
             let (together, behind) = rest.split_at(count);
             rest = behind;
-            let encrypted = (&client.encrypt_tokens(together)?, count);
-            let answer = decoder.step_wave(evaluator, &mut state, encrypted, true, &mut |_, _| {});
+            let encrypted = client.encrypt_tokens(together)?;
+            let answer = decoder.step_wave(evaluator, &mut state, &encrypted, count, true, &mut |_, _| {});
             let logits = answer.and_then(|answer| {
                 let missing = || Error::Internal("a decode step without output".to_owned());
                 client.logits(&answer.ok_or_else(missing)?)

@@ -100,9 +100,14 @@ impl<E: Evaluator> Server<E> {
             });
         }
         let mut state = self.state.clone();
-        let wave = (&tokens.ciphertext, tokens.tokens);
-        let answer =
-            self.decoder.step_wave(&self.evaluator, &mut state, wave, tokens.wants_answer, observer)?;
+        let answer = self.decoder.step_wave(
+            &self.evaluator,
+            &mut state,
+            &tokens.ciphertext,
+            tokens.tokens,
+            tokens.wants_answer,
+            observer,
+        )?;
         self.state = state;
         Ok(EncryptedAnswer { position: self.state.position(), answer })
     }

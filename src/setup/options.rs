@@ -14,7 +14,7 @@ use crate::decoder::functions::Accuracy;
 use crate::decoder::head::HeadSide;
 use crate::decoder::hidden_codec::HiddenCodec;
 use crate::decoder::keys::{KeyPlan, plan_keys};
-use crate::decoder::placement::{DecoderPlacement, place_decoder};
+use crate::decoder::placement::{DecoderPlacement, TokensOfCache, place_decoder};
 use crate::decoder::plan::DecoderPlan;
 use crate::generation::chat::GenerationRequest;
 use crate::generation::checkpoint::{CheckpointHeader, plan_digest};
@@ -168,7 +168,7 @@ impl SetupOptions {
     ///
     /// # Errors
     /// Those of [`SetupOptions::build_on`].
-    pub fn plan(&self, scheme: &Scheme, model: &Model) -> Result<DecoderPlan> {
+    pub fn planned(&self, scheme: &Scheme, model: &Model) -> Result<DecoderPlan> {
         Ok(self.place(scheme, model)?.plan)
     }
 
@@ -213,8 +213,8 @@ fn place(
     costs: &CostFile,
     context: usize,
 ) -> Result<DecoderPlacement> {
-    let tokens = (context.saturating_sub(1), context);
-    place_decoder(model.weights(), functions, &scheme.for_placement(), costs, tokens)
+    let tokens = TokensOfCache { cached: context.saturating_sub(1), context };
+    place_decoder(model.config(), functions, &scheme.for_placement(), costs, tokens)
 }
 
 /// SHA-256 over everything that both parties must have in common.

@@ -1,7 +1,7 @@
 //! The f64 twin against the decoder on `clear`, and against the exact model.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use ndarray::{Array2, Axis};
 
@@ -14,9 +14,9 @@ use crate::decoder::Decoder;
 use crate::decoder::functions::Accuracy;
 use crate::decoder::hidden_codec::HiddenCodec;
 use crate::decoder::keys::plan_keys;
-use crate::decoder::module::Module;
 use crate::decoder::schedule::{LayerSchedule, Refresh};
-use crate::generation::client::GenerationClient;
+use crate::decoder::step::Step;
+use crate::generation::client::Client;
 use crate::model::prepared::{TextPart, built_in};
 use crate::model::weights::Weights;
 
@@ -26,10 +26,10 @@ const TOP: Level = Level(13);
 /// What the simulator bootstraps to at most: a second iteration takes a level.
 const HIGHEST: Level = Level(14);
 const SUMMARY: BootstrapSummary =
-    BootstrapSummary { output_level: TOP, minimum_input_level: Level(0), bound: 1.0 };
+    BootstrapSummary { output_level: TOP, minimum_input_level: Level(0), bound: 1.0, few: None };
 
 struct Fixture {
-    prepared: PreparedModel,
+    prepared: Arc<PreparedModel>,
     plan: DecoderPlan,
 }
 
@@ -51,7 +51,7 @@ fn plan_of(prepared: &PreparedModel, margins: &Margins) -> DecoderPlan {
 fn fixture() -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
-        let prepared = PreparedModel::read(&directory()).unwrap();
+        let prepared = Arc::new(PreparedModel::read(&directory()).unwrap());
         let plan = plan_of(&prepared, &Margins::default());
         Fixture { prepared, plan }
     })
@@ -96,14 +96,15 @@ fn decoder_logits(
     let codec = HiddenCodec::new(config, plan, SLOTS, context).unwrap();
     let decoder = Decoder::new(&weights, plan.clone(), SLOTS, context).unwrap();
     let keys = plan_keys(&decoder, &parameters.chain, summary, wave).unwrap();
-    let client = GenerationClient::new(ClearClient::new(parameters), codec, &prepared.model);
+    let client = Client::from_parts(ClearClient::new(parameters), codec, prepared, context);
     let evaluator = client.evaluation_keys(&keys.request).unwrap();
     let mut state = decoder.new_state();
     decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache).unwrap();
     let mut logits = Array2::zeros((text.len() / wave, config.vocab_size));
     for (tokens, mut row) in text.chunks_exact(wave).zip(logits.rows_mut()) {
-        let encrypted = (&client.encrypt_tokens(tokens).unwrap(), wave);
-        let answer = decoder.step_wave(&evaluator, &mut state, encrypted, true, &mut |_, _| {}).unwrap();
+        let encrypted = client.encrypt_tokens(tokens).unwrap();
+        let answer =
+            decoder.step_wave(&evaluator, &mut state, &encrypted, wave, true, &mut |_, _| {}).unwrap();
         row.assign(&ndarray::Array1::from_vec(client.logits(&answer.unwrap()).unwrap()));
     }
     logits
@@ -161,15 +162,14 @@ fn moved(plan: &DecoderPlan) -> [f64; 2] {
 #[test]
 fn noise_at_every_seam_moves_the_logits_of_twin_and_decoder_equally_far() {
     let Fixture { plan, .. } = fixture();
-    let inside = Module::ALL
-        .into_iter()
-        .filter(|module| module.seam().is_some() && *module != Module::InputNormSquare);
+    let inside =
+        Step::LAYER.into_iter().filter(|module| module.seam().is_some() && *module != Step::InputNormSquare);
     // The residual stream that leaves a layer belongs to no module of that layer.
-    let seams: Vec<Option<Module>> = inside.map(Some).chain([None]).collect();
+    let seams: Vec<Option<Step>> = inside.map(Some).chain([None]).collect();
     for seam in &seams {
         let mut plan = plan.clone();
         for layer in &mut plan.layers {
-            let full = |own: Option<Module>| {
+            let full = |own: Option<Step>| {
                 let known = match own {
                     Some(module) => layer.schedule.refresh(module),
                     None => layer.schedule.residual,
@@ -177,7 +177,7 @@ fn noise_at_every_seam_moves_the_logits_of_twin_and_decoder_equally_far() {
                 let below_norm = Level(layer.key_level.0 + 3);
                 let level = match (known, own) {
                     (Some(refresh), _) => refresh.level,
-                    (None, Some(Module::QueryKeyValue)) => below_norm,
+                    (None, Some(Step::QueryKeyValue)) => below_norm,
                     (None, _) => TOP,
                 };
                 Refresh { level, iterations: if own == *seam { 1 } else { 2 } }
@@ -186,7 +186,7 @@ fn noise_at_every_seam_moves_the_logits_of_twin_and_decoder_equally_far() {
             layer.schedule = LayerSchedule::by_hand(refreshes, Some(full(None)));
         }
         let [twin, decoder] = moved(&plan);
-        let name = seam.map_or("residual", Module::stage);
+        let name = seam.map_or("residual", Step::stage);
         let ratio = twin / decoder;
         println!("{name}: twin {twin:.2e}, decoder {decoder:.2e}, ratio {ratio:.3}");
         assert!((0.7..1.45).contains(&ratio), "{name}: twin {twin:e}, decoder {decoder:e}");

@@ -1,4 +1,5 @@
-//! The packing of one decoder block: which ring, which layouts, and the products between them.
+//! Packings of a decoder block that the decoder does not run, to measure beside those it does: grouped and complex heads, and
+//! products folded in pairs. Which ring, which layouts, and the products between them.
 //!
 //! The residual stream is compact in a ring of head_dim · 2^e blocks; attention and the feed-forward layer work in spread
 //! layouts of the same ring, so that every product goes from a compact to a spread layout or back and the residual never
@@ -9,22 +10,11 @@ use std::sync::Arc;
 
 use crate::contract::{Complex64, Error, Result};
 
-use super::complex::{pair_terms, real_part_terms};
-use super::{
-    AttentionPlan, AttentionShape, CacheBounds, Grouping, HeadForm, Order, Packed, Product, ProductCounts,
+use crate::packing::complex::{pair_terms, real_part_terms};
+use crate::packing::{
+    AttentionPlan, BlockShape, CacheBounds, Grouping, HeadForm, Order, Packed, Product, ProductCounts,
     ProductGeometry, Term, VectorLayout, Weights,
 };
-
-/// Dimensions of a decoder block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct BlockShape {
-    /// Features of the residual stream.
-    pub hidden: usize,
-    /// Features inside the feed-forward layer.
-    pub intermediate: usize,
-    /// Heads.
-    pub attention: AttentionShape,
-}
 
 /// Layouts and products of a decoder block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +175,7 @@ impl BlockPlan {
             .collect()
     }
 
-    /// Key projection alone, to go through [`super::Rope::apply_key`]: of the complex form the conjugate, which costs nothing
+    /// Key projection alone, to go through [`crate::packing::Rope::apply_key`]: of the complex form the conjugate, which costs nothing
     /// because the residual is real.
     ///
     /// # Errors
@@ -225,7 +215,7 @@ impl BlockPlan {
         Product::new(self.geometry_to_heads()?, vec![self.key_value_term(weights)?])
     }
 
-    /// Key and value projections of real heads in one product; its output goes through [`super::complex::split`].
+    /// Key and value projections of real heads in one product; its output goes through [`crate::packing::complex::split`].
     ///
     /// # Errors
     /// [`Error::Shape`] for weights of another shape, and in the complex form ([`BlockPlan::key`], [`BlockPlan::value`]).
@@ -251,7 +241,7 @@ impl BlockPlan {
 
     /// Output projection: from [`AttentionPlan::weighted_values`] (through [`BlockPlan::output_input`]) to the residual
     /// layout. In the complex form it folds by row halves: half the plaintexts, and its output goes through
-    /// [`super::complex::twice_real_part`].
+    /// [`crate::packing::complex::twice_real_part`].
     ///
     /// # Errors
     /// [`Error::Shape`] for weights of another shape.
@@ -290,7 +280,7 @@ impl BlockPlan {
         Ok(Packed::new(x.ciphertext.clone(), self.geometry_from_heads()?.input()))
     }
 
-    /// Up and gate projections in one product; its output goes through [`super::complex::split`].
+    /// Up and gate projections in one product; its output goes through [`crate::packing::complex::split`].
     ///
     /// # Errors
     /// [`Error::Shape`] for weights of another shape.
