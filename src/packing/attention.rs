@@ -12,6 +12,7 @@
 //! part of the sum: half the K ciphertexts, lanes and products. The weights stay real and the values complex, z_v =
 //! v_j + i·v_{j + head_dim/2}; the output projection takes them by row halves ([`super::BlockPlan::output`]).
 
+use crate::circuits::complex_parts::twice_real_part;
 use crate::contract::{Complex64, Error, Evaluator, Level, Result};
 
 use super::cache::Stored;
@@ -342,7 +343,7 @@ impl AttentionPlan {
         scores
             .into_iter()
             .flatten()
-            .map(|score| if complex { double_real(evaluator, &score) } else { Ok(score) })
+            .map(|score| if complex { twice_real_part(evaluator, &score) } else { Ok(score) })
             .collect()
     }
 
@@ -541,7 +542,7 @@ impl AttentionPlan {
             });
         }
         let sum = sum.ok_or_else(|| Error::Internal("a group of 0 query heads".to_owned()))?;
-        let sum = if self.pairs() { double_real(evaluator, &sum)? } else { sum };
+        let sum = if self.pairs() { twice_real_part(evaluator, &sum)? } else { sum };
         Ok(Packed::new(sum, self.output_layout()?))
     }
 
@@ -555,9 +556,4 @@ impl AttentionPlan {
             remedy: "pass what the plan of this layer produced".to_owned(),
         })
     }
-}
-
-/// x + x̄.
-fn double_real<E: Evaluator>(evaluator: &E, x: &E::Ciphertext) -> Result<E::Ciphertext> {
-    evaluator.add(x, &evaluator.conjugate(x)?)
 }
