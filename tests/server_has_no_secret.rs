@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Types that hold a secret, or make one.
-const SECRET: [&str; 8] = [
+const SECRET: [&str; 9] = [
     "SecretKey",
+    "SecretPolynomial",
     "CkksClient",
     "NativeClient",
     "OpenFheClient",
