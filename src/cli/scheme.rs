@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
-use cachemir::backend::clear::{ClearClient, ClearParameters, NoiseModel};
-use cachemir::backend::native::NativeClient;
+use cachemir::backend::clear::{ClearClient, ClearParameters};
+use cachemir::backend::native::{NativeClient, noise_model_n16};
 use cachemir::bootstrapping::BootstrapParameters;
 use cachemir::contract::{BootstrapSummary, Client, Level, LevelChain};
 use cachemir::llm::checkpoint::{CHECKPOINT_FILE, key_fingerprint};
@@ -73,7 +73,7 @@ impl Scheme {
         let bootstrap = BootstrapSummary { output_level: Level(13), minimum_input_level: Level(0), bound };
         let mut parameters = ClearParameters::new(slots, 13, 42)?.with_bootstrapping(bootstrap);
         if let Some(bits) = noise_bits {
-            parameters = parameters.with_noise(NoiseModel::native(16, bits, seed));
+            parameters = parameters.with_noise(noise_model_n16(bits, seed)?);
         }
         let chain = parameters.chain.clone();
         let (log2_failure, security, key) = (None, Vec::new(), String::new());
