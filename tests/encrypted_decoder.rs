@@ -175,7 +175,7 @@ fn the_tokens_of_the_tiny_model_are_those_of_the_exact_one() {
     assert!(worst <= 0.05, "worst logit error {worst}");
 }
 
-/// Measured with seed 7: 0.17, 0.017 and 0.0049; a native bootstrap is good for 22 to 23 bits in the mean and 19 in its worst slot.
+/// Measured with seeds 7, 8, 9: 0.17, 0.12, 0.08; 0.017, 0.012, 0.012; 0.0049 with seed 7. A native bootstrap is good for 22 to 23 bits in the mean and 19 in its worst slot.
 #[test]
 fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_approximations() {
     let worst = |bits: i32, seed: u64| {
@@ -198,7 +198,7 @@ fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_approx
     let approximations = worst(25, 7);
     println!("worst logit errors under noise of 2^-15, 2^-18: {errors:?}; of 2^-25: {approximations}");
     let [coarse, fine] = errors.map(|errors| errors.iter().sum::<f32>());
-    assert!(errors[0][0] <= 0.25, "{errors:?}");
+    assert!(errors[0].iter().all(|error| *error <= 0.25), "{errors:?}");
     assert!(fine <= coarse / 5.0, "{errors:?}");
     assert!(approximations <= 0.01, "{approximations}");
 }

@@ -12,7 +12,7 @@ use crate::benchmarks::overflow::OverflowCount;
 use crate::benchmarks::values::Input;
 use crate::bootstrapping::BootstrapParameters;
 use crate::measure::{Report, is_insecure, peak_memory_bytes};
-use crate::pages::Table;
+use crate::pages::{bootstraps_table, overflow_table};
 use crate::setup::security::{KeyMargin, margins};
 
 /// Time, precision, overflow, memory and security of a bootstrap.
@@ -148,13 +148,13 @@ impl BenchBootstrap {
                 rows.push(row);
             }
         }
-        print_rows(&rows);
+        print!("{}", bootstraps_table(&rows));
         body.rows.extend(rows);
         body.chain.extend(bench.chain(self.chain, &mut print_chained)?);
         let overflow = bench.overflow()?;
         let mut counts = overflow.rows;
         counts.extend(bench.junk()?);
-        print_counts(&counts);
+        print!("{}", overflow_table(&counts));
         body.overflow.extend(counts);
         let largest = overflow.largest_integer_part;
         body.largest_integer_part = body.largest_integer_part.max(largest);
@@ -171,24 +171,6 @@ impl BenchBootstrap {
     }
 }
 
-fn print_rows(rows: &[BootstrapTime]) {
-    let header = ["input", "values", "iter", "seconds (min)", "rotations", "bits worst / mean", "from", "to"];
-    let mut table = Table::new(&header);
-    for row in rows {
-        table.row([
-            row.input.to_string(),
-            row.values.to_string(),
-            row.iterations.to_string(),
-            format!("{:.2} ({:.2})", row.median_s, row.min_s),
-            format!("{:.1}", row.rotations),
-            format!("{:.2} / {:.2}", row.precision_min_bits, row.precision_mean_bits),
-            row.minimum_input_level.to_string(),
-            row.levels_after.to_string(),
-        ]);
-    }
-    print!("{table}");
-}
-
 fn print_chained(row: &ChainedPrecision) {
     println!(
         "{} chain of {:2}: worst {:.2}, mean {:.2} bits, rms error {:.3e}, over √k {:.3e}",
@@ -199,18 +181,4 @@ fn print_chained(row: &ChainedPrecision) {
         row.rms_error,
         row.rms_error / (row.bootstraps as f64).sqrt()
     );
-}
-
-/// Integer parts |I| after ModRaise, beside those of the Irwin–Hall law, and junk before EvalMod, beside its bound.
-fn print_counts(rows: &[OverflowCount]) {
-    let mut table = Table::new(&["integer parts", "at least", "measured", "expected"]);
-    for row in rows {
-        table.row([
-            row.kind.to_owned(),
-            row.at_least.to_string(),
-            row.measured.to_string(),
-            format!("{:.2}", row.expected),
-        ]);
-    }
-    print!("{table}");
 }
