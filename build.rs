@@ -85,7 +85,16 @@ fn git(arguments: &[&str]) -> Option<String> {
     (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }
 
-/// Sets CACHEMIR_COMMIT: the commit, with `-dirty` when the sources differ from it, or `unknown` outside a checkout.
+/// The commit that a published package was made from, which cargo records beside its manifest.
+fn packaged_commit() -> Option<String> {
+    let text = std::fs::read_to_string(".cargo_vcs_info.json").ok()?;
+    let (_, rest) = text.split_once("\"sha1\": \"")?;
+    let (commit, _) = rest.split_once('"')?;
+    Some(commit.chars().take(12).collect())
+}
+
+/// Sets CACHEMIR_COMMIT: the commit, with `-dirty` when the sources differ from it, the commit of a published package,
+/// or `unknown` outside both.
 fn record_commit() {
     println!("cargo::rerun-if-changed=build.rs");
     // A change of the sources must not build the bridge anew.
@@ -97,7 +106,8 @@ fn record_commit() {
     {
         println!("cargo::rerun-if-changed={log}");
     }
-    let commit = git(&["describe", "--always", "--exclude=*", "--abbrev=12", "--dirty"]);
+    let described = || git(&["describe", "--always", "--exclude=*", "--abbrev=12", "--dirty"]);
+    let commit = packaged_commit().or_else(described);
     println!("cargo::rustc-env=CACHEMIR_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
 }
 
