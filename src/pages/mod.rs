@@ -16,4 +16,3 @@ pub use chart::{Series, line_chart};
 pub use comparison::{comparison_chart, comparison_markdown};
 pub use page::{key_value_table, page, svg};
 pub use plan::{plan_page, plan_table};
-pub use table::Table;
