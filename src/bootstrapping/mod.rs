@@ -17,6 +17,6 @@ mod stored_keys_tests;
 pub use bootstrapper::Bootstrapper;
 pub use circuit::{BootstrapCircuit, EncodedTransforms};
 pub use eval_mod::EvalMod;
-pub use mod_raise::ModRaise;
+pub use mod_raise::{ModRaise, TRACED};
 pub use overflow::{expected_at_least, integer_parts};
 pub use parameters::{BootstrapParameters, FewParameters, log2_irwin_hall_tail};

@@ -21,7 +21,7 @@ macro_rules! slot_vector {
         }
 
         impl $name {
-            pub(super) fn new(values: Vec<Complex64>, level: Level, scale: Scale) -> Self {
+            pub(crate) fn new(values: Vec<Complex64>, level: Level, scale: Scale) -> Self {
                 Self { values: Arc::new(values), level, scale }
             }
 
