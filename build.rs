@@ -107,8 +107,8 @@ fn checked_out_commit(root: &std::path::Path) -> Option<String> {
     git(&["describe", "--always", "--exclude=*", "--abbrev=12", "--dirty"])
 }
 
-/// Sets CACHEMIR_COMMIT, which every report names: the packaged commit, that of the checkout, or, for a package made outside
-/// a checkout, the version with `-packaged`.
+/// Sets CACHEMIR_COMMIT, which every report names: the packaged commit, that of the checkout, or, for a package made
+/// outside a checkout, the version with `-packaged`.
 fn record_commit() {
     println!("cargo::rerun-if-changed=build.rs");
     // A change of the sources must not build the bridge anew.

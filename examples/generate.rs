@@ -9,7 +9,7 @@ use cachemir::{Chat, Client, Model, Preset, Sampling, Server, Setup, SetupOption
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Public: what both parties know. `Model::open("DIR")` opens a Hugging Face directory.
     let model = Model::bundled()?;
-    let setup: Setup = SetupOptions::new(Preset::Test).context(8).build(&model)?;
+    let setup: Setup = SetupOptions::new(Preset::Test).context(10).build(&model)?;
     println!("preset {}: INSECURE, {} bootstraps a token", Preset::Test, setup.bootstraps_per_token());
 
     // The client's half: the secret key, which never leaves it.

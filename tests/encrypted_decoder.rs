@@ -10,14 +10,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use cachemir::backend::clear::{ClearClient, ClearEvaluator, ClearParameters, NoiseModel};
+use cachemir::calibration::calibrate::calibrate;
+use cachemir::calibration::measure::Margins;
 use cachemir::calibration::ranges::DecoderRanges;
-use cachemir::calibration::table::{CalibrationTable, CalibrationTargets};
+use cachemir::calibration::table::CalibrationTable;
 use cachemir::contract::{BootstrapSummary, Complex64, Error, Level, LevelChain};
+use cachemir::decoder::functions::Accuracy;
 use cachemir::decoder::head::{Answer, HeadSide};
 use cachemir::decoder::hidden_codec::HiddenCodec;
 use cachemir::decoder::keys::plan_keys;
-use cachemir::decoder::placement::{DecoderPlacement, PlacementScheme, place_decoder};
-use cachemir::decoder::plan::{Accuracy, DecoderPlan};
+use cachemir::decoder::placement::{DecoderPlacement, PlacementScheme, TokensOfCache, place_decoder};
+use cachemir::decoder::plan::DecoderPlan;
 use cachemir::decoder::{Decoder, Progress};
 use cachemir::generation::chat::{Chat, GenerationRequest};
 use cachemir::generation::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
@@ -28,7 +31,6 @@ use cachemir::model::block_functions::ExactFunctions;
 use cachemir::model::prepared::{PreparedModel, TextPart, built_in};
 use cachemir::model::weights::Weights;
 use cachemir::placement::{CostFile, Plan};
-use cachemir::setup::calibrate::calibrate;
 
 const SLOTS: usize = 2048;
 const CONTEXT: usize = 64;
@@ -68,16 +70,14 @@ fn fixture() -> &'static Fixture {
         let prepared = Arc::new(PreparedModel::read(&tiny()).unwrap());
         let config = prepared.model.config();
         let texts = |part| prepared.private_tokens(&built_in(part, false), 128, 0).unwrap();
-        let targets = CalibrationTargets { denominator_top: 2.5, ..CalibrationTargets::default() };
         let (calibration, held_out) = (texts(TextPart::Calibration), texts(TextPart::HeldOut));
-        let table = calibrate(&prepared, &calibration, &held_out, &targets, &mut |_, _, _| {}).unwrap().table;
-        let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache).unwrap();
-        let functions = DecoderPlan::new(config, &ranges, Accuracy::default(), summary()).unwrap();
+        let table = calibrate(&prepared, &calibration, &held_out, &Margins::default(), &mut |_, _, _| {}).unwrap().table;
+        let functions = DecoderPlan::new(config, &table.ranges, Accuracy::default(), summary()).unwrap();
         let weights = Weights::open(&tiny(), config).unwrap();
         let costs = CostFile::parse(include_str!("../src/setup/built_in_costs/n16.json")).unwrap();
         let chain = parameters().chain;
-        let tokens = (CONTEXT - 1, CONTEXT);
-        let placement = place_decoder(&weights, &functions, &scheme(&chain), &costs, tokens).unwrap();
+        let tokens = TokensOfCache { cached: CONTEXT - 1, context: CONTEXT };
+        let placement = place_decoder(config, &functions, &scheme(&chain), &costs, tokens).unwrap();
         let plan = functions.clone().placed(&placement.plan).unwrap();
         for (index, layer) in plan.layers.iter().enumerate() {
             let softmax = &layer.attention.softmax;
@@ -175,12 +175,12 @@ fn the_tokens_of_the_tiny_model_are_those_of_the_exact_one() {
     assert!(worst <= 0.05, "worst logit error {worst}");
 }
 
-/// Measured 0.17, 0.017 and 0.0049; a native bootstrap is good for 22 to 23 bits in the mean and 19 in its worst slot.
+/// Measured with seeds 7, 8, 9: 0.17, 0.12, 0.08; 0.017, 0.012, 0.012; 0.0049 with seed 7. A native bootstrap is good for 22 to 23 bits in the mean and 19 in its worst slot.
 #[test]
 fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_approximations() {
-    let worst = |bits: i32| {
+    let worst = |bits: i32, seed: u64| {
         let noise = NoiseModel {
-            seed: 7,
+            seed,
             encryption: 256.0,
             key_switch: 256.0,
             rescale: 256.0,
@@ -191,9 +191,16 @@ fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_approx
         let roomy = BootstrapSummary { bound: 1.001, ..summary() };
         logit_error(parameters().with_bootstrapping(roomy).with_noise(noise), 3, false)
     };
-    let errors = [15, 18, 25].map(worst);
-    println!("worst logit error under noise of 2^-15, 2^-18, 2^-25: {errors:?}");
-    assert!(errors[0] <= 0.25 && errors[1] <= errors[0] / 8.0 && errors[2] <= 0.01, "{errors:?}");
+    // The worst of a few logits varies with the draw: the sum over seeds less. Noise eight times smaller leaves about an eighth
+    // of the error; a fifth is asked for.
+    let seeds = [7, 8, 9];
+    let errors = [15, 18].map(|bits| seeds.map(|seed| worst(bits, seed)));
+    let approximations = worst(25, 7);
+    println!("worst logit errors under noise of 2^-15, 2^-18: {errors:?}; of 2^-25: {approximations}");
+    let [coarse, fine] = errors.map(|errors| errors.iter().sum::<f32>());
+    assert!(errors[0].iter().all(|error| *error <= 0.25), "{errors:?}");
+    assert!(fine <= coarse / 5.0, "{errors:?}");
+    assert!(approximations <= 0.01, "{approximations}");
 }
 
 /// Tokens of a prompt that share ciphertexts see what they see one by one: same logits, same caches, the bootstraps of one.
@@ -219,8 +226,10 @@ fn waves_are_right(decoder: &Decoder) {
             left = rest;
             let encrypted = client.encrypt_tokens(own).unwrap();
             let mut count = |progress: Progress, _: &_| bootstraps += usize::from(progress.refreshed);
-            let wave = (&encrypted, *wave);
-            answer = decoder.step_wave(&evaluator, &mut state, wave, left.is_empty(), &mut count).unwrap();
+            let wants_output = left.is_empty();
+            answer = decoder
+                .step_wave(&evaluator, &mut state, &encrypted, *wave, wants_output, &mut count)
+                .unwrap();
         }
         assert_eq!(state.position(), prepared.frame.prefix.len() + tokens.len());
         (client.logits(&answer.unwrap()).unwrap(), bootstraps)
@@ -241,8 +250,8 @@ fn waves_are_right(decoder: &Decoder) {
     let error = alone.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(error <= 0.05, "{error} from the exact model");
     let one = client.encrypt_tokens(&tokens[..1]).unwrap();
-    let too_many = (&one, decoder.wave_capacity() + 1);
-    let refused = decoder.step_wave(&evaluator, &mut decoder.new_state(), too_many, true, &mut |_, _| {});
+    let (too_many, mut state) = (decoder.wave_capacity() + 1, decoder.new_state());
+    let refused = decoder.step_wave(&evaluator, &mut state, &one, too_many, true, &mut |_, _| {});
     assert!(refused.unwrap_err().to_string().contains("fit"));
 }
 
@@ -256,8 +265,9 @@ fn a_head_on_the_server_gives_the_logits_of_one_on_the_client() {
         if placed {
             let costs = CostFile::parse(include_str!("../src/setup/built_in_costs/n16.json")).unwrap();
             let chain = parameters().chain;
-            let tokens = (CONTEXT - 1, CONTEXT);
-            let placement = place_decoder(&weights, &plan, &scheme(&chain), &costs, tokens).unwrap();
+            let tokens = TokensOfCache { cached: CONTEXT - 1, context: CONTEXT };
+            let placement =
+                place_decoder(prepared.model.config(), &plan, &scheme(&chain), &costs, tokens).unwrap();
             plan = plan.placed(&placement.plan).unwrap();
         }
         let decoder = Decoder::new(&weights, plan, SLOTS, CONTEXT).unwrap();
@@ -377,7 +387,7 @@ fn a_plan_for_other_ranges_another_preset_or_of_another_form_is_refused() {
     let error = plan.check(&target(native, functions)).unwrap_err().to_string();
     assert!(error.contains("backend `clear`"), "{error}");
     for (from, to, expected) in [
-        ("\"rope\"", "\"roap\"", "no module `roap`"),
+        ("\"rope\"", "\"roap\"", "no step `roap`"),
         ("\"up_gate\"\n", "\"gated\"\n", "`gated` is not bootstrapped"),
     ] {
         let text = plan.to_json().unwrap();

@@ -1,6 +1,7 @@
-//! Two tokens of the tiny model on real ciphertexts, in the small ring that claims no security: bootstraps, encrypted KV
-//! cache and all, against the exact f32 model. The server is made from the bytes of the keys, and what goes between the parties
-//! is bytes; the second token comes again from a checkpoint after the first, with everything else dropped and new keys.
+//! Two tokens of the tiny model on real ciphertexts, in the small ring that claims no security: bootstraps, encrypted
+//! KV cache and all, against the exact f32 model. The server is made from the bytes of the keys, and what goes
+//! between the parties is bytes; the second token comes again from a checkpoint after the first, with everything else
+//! dropped and new keys.
 
 #![allow(
     clippy::unwrap_used,
@@ -50,7 +51,7 @@ fn secret(setup: &Setup, folder: &Path) -> StoredSecret {
 fn free_running_tokens_under_encryption_are_those_of_the_exact_model_also_after_an_interruption() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny-shakespeare-llama");
     let model = Model::open(directory).unwrap();
-    let setup = SetupOptions::new(Preset::Test).context(1 + TOKENS).wave(1).build(&model).unwrap();
+    let setup = SetupOptions::new(Preset::Test).context(2 + TOKENS).wave(1).build(&model).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let stored = secret(&setup, folder.path());
     let client = Client::with_stored_secret(&setup, &stored).unwrap();

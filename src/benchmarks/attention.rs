@@ -7,9 +7,8 @@ use crate::contract::{
     Client, Complex64, CountingEvaluator, Evaluator, KeyRequest, Level, LevelCounts, Result,
 };
 use crate::measure::Precision;
-use crate::packing::{
-    AttentionPlan, BlockPlan, BlockShape, CacheBounds, Grouping, KeyValueCache, Packed, Rope,
-};
+use crate::packing::{AttentionPlan, BlockShape, CacheBounds, Grouping, KeyValueCache, Packed, Rope};
+use crate::related_work::BlockPlan;
 
 /// Level at which K and V are cached: two levels to read them.
 pub const CACHE_LEVEL: Level = Level(2);
@@ -46,7 +45,8 @@ pub struct AttentionTime {
     pub key_ciphertexts: usize,
     /// Ciphertexts of V.
     pub value_ciphertexts: usize,
-    /// −log2 of the largest error of scores and weighted values, relative to the largest of each ciphertext (at least 1).
+    /// −log2 of the largest error of scores and weighted values, relative to the largest of each ciphertext (at least
+    /// 1).
     pub precision_min_bits: f64,
     /// The parts, in their order.
     pub parts: Vec<AttentionPart>,
@@ -63,8 +63,8 @@ struct Attended<C> {
     values: Packed<C>,
 }
 
-/// RoPE of the last token (where the model has it), its append, scores and weighted values; each part's name goes to `done`
-/// behind it, `prepare` for the encryptions first.
+/// RoPE of the last token (where the model has it), its append, scores and weighted values; each part's name goes to
+/// `done` behind it, `prepare` for the encryptions first.
 fn attend<E: Evaluator>(
     evaluator: &E,
     plan: &AttentionPlan,
@@ -122,7 +122,8 @@ pub fn attention_plan(case: &AttentionCase, slots: usize) -> Result<AttentionPla
 /// The tokens before the last enter as the client would prefill them: computed in the clear, then encrypted.
 ///
 /// # Errors
-/// [`crate::contract::Error::Shape`] for a case that does not fit the slots; what key generation and the operations return.
+/// [`crate::contract::Error::Shape`] for a case that does not fit the slots; what key generation and the operations
+/// return.
 pub fn attention_time<C: Client>(client: &C, case: &AttentionCase) -> Result<AttentionTime> {
     let plan = attention_plan(case, client.slots())?;
     let rope = case.rotary.then(|| Rope::new(case.shape.attention.head_dim, 10_000.0, case.tokens));
@@ -196,8 +197,8 @@ mod tests {
         NativeClient::new(Arc::new(parameters)).unwrap()
     }
 
-    /// SmolLM2 (9 heads over 3 of 64) in 4096 slots, 14 tokens: 4 tokens in a K ciphertext when duplicated, 8 otherwise. Three
-    /// query heads of a group are two pairs, or three vectors of complex heads.
+    /// SmolLM2 (9 heads over 3 of 64) in 4096 slots, 14 tokens: 4 tokens in a K ciphertext when duplicated, 8
+    /// otherwise. Three query heads of a group are two pairs, or three vectors of complex heads.
     #[test]
     fn every_way_to_cache_runs_in_the_small_ring_with_the_counts_of_its_form() {
         let client = client();

@@ -104,7 +104,8 @@ pub struct OperationSamples {
     pub peak_bytes: Option<u64>,
 }
 
-/// Measures levelled operations with `client` at every number of limbs, each run once untimed and `repetitions` times timed.
+/// Measures levelled operations with `client` at every number of limbs, each run once untimed and `repetitions` times
+/// timed.
 ///
 /// # Errors
 /// [`Error::LevelOutOfRange`] for more limbs than the chain has, [`Error::Shape`] for fewer than 2; what the operations

@@ -26,8 +26,8 @@ pub enum Side {
 pub enum ComparedRing {
     /// N = 2^12, 9 limbs, no security.
     Test,
-    /// N = 2^16, 24 limbs of 50 bits in 3 digits; bootstraps of all slots under either side's own chain. No security is claimed
-    /// for OpenFHE's side: its special primes have 60 bits and its bootstrapping chain is longer.
+    /// N = 2^16, 24 limbs of 50 bits in 3 digits; bootstraps of all slots under either side's own chain. No security
+    /// is claimed for OpenFHE's side: its special primes have 60 bits and its bootstrapping chain is longer.
     N16,
 }
 

@@ -87,11 +87,12 @@ impl OperationBench {
         self.key_bytes
     }
 
-    /// Times every operation at `level` in `rounds` timed rounds, in a pool of `threads`. Level 0 has no room for products:
-    /// give 1 or higher.
+    /// Times every operation at `level` in `rounds` timed rounds, in a pool of `threads`. Level 0 has no room for
+    /// products: give 1 or higher.
     ///
     /// # Errors
-    /// [`Error::LevelOutOfRange`] for a level that the parameters do not have; [`Error::Shape`] for 0 rounds or threads.
+    /// [`Error::LevelOutOfRange`] for a level that the parameters do not have; [`Error::Shape`] for 0 rounds or
+    /// threads.
     pub fn at(
         &self,
         level: Level,
@@ -212,8 +213,8 @@ pub fn operation_times(
     times.collect()
 }
 
-/// NTTs in a rotation: L inverse ones of the input, D(L + K) − L forward ones of the digits, 2K inverse and 2L forward ones
-/// of the division by P.
+/// NTTs in a rotation: L inverse ones of the input, D(L + K) − L forward ones of the digits, 2K inverse and 2L forward
+/// ones of the division by P.
 fn ntts_of_a_rotation(parameters: &Parameters, level: Level) -> Result<usize> {
     let (limbs, special) = (parameters.limbs(level)?, parameters.ring().special_limbs());
     Ok(parameters.digits(level)? * (limbs + special) + 2 * special + 2 * limbs)

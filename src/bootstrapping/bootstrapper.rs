@@ -27,8 +27,26 @@ use crate::contract::{
 /// 2^-16 stays far inside the interval, and the second iteration's own error shrinks by it.
 const SECOND_ITERATION_BITS: u32 = 12;
 
-/// Bootstraps what its keys were made for. Evaluation keys only; the rotation, relinearization and conjugation keys it uses
-/// are the evaluator's.
+/// Bootstraps what its keys were made for. Evaluation keys only; the rotation, relinearization and conjugation keys it
+/// uses are the evaluator's. [`crate::backend::native`] puts both together:
+///
+/// ```
+/// use cachemir::backend::native::NativeClient;
+/// use cachemir::bootstrapping::BootstrapParameters;
+/// use cachemir::contract::{BootstrapRequest, CiphertextInfo, Client, Complex64, Evaluator, KeyRequest};
+///
+/// // N = 2^9 and one level between bootstraps: fast, and without any security.
+/// let client = NativeClient::with_bootstrapping(BootstrapParameters::test(9, 1), None)?;
+/// let mut keys = KeyRequest::new();
+/// keys.bootstrapping(client.slots());
+/// let server = client.evaluator(&keys)?;
+/// let offers = server.bootstrapping().expect("its keys were asked for");
+/// let low = client.encrypt(&[Complex64::new(0.5, -0.25)], offers.minimum_input_level)?;
+/// let high = server.bootstrap(&low, &BootstrapRequest::all(offers.output_level, client.slots()))?;
+/// assert!(high.level() > low.level());
+/// assert!((client.decrypt(&high)?[0] - Complex64::new(0.5, -0.25)).norm() < 1e-4);
+/// # Ok::<(), cachemir::Error>(())
+/// ```
 pub struct Bootstrapper {
     parameters: BootstrapParameters,
     mod_raise: ModRaise,

@@ -42,8 +42,8 @@ impl Words {
 }
 
 impl Bootstrapper {
-    /// Writes the keys of `bootstrapper`, or that there are none, as one container. Uniform halves are stored as their seeds:
-    /// half the bytes that [`ModRaise::bytes`] says.
+    /// Writes the keys of `bootstrapper`, or that there are none, as one container. Uniform halves are stored as
+    /// their seeds: half the bytes that [`ModRaise::bytes`] says.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -77,7 +77,8 @@ impl Bootstrapper {
         container_bytes(&vec![0; lengths.len()]) as u64 + lengths.iter().sum::<u64>()
     }
 
-    /// Reads what [`Bootstrapper::write_to`] wrote under `parameters`, whose ring is `ring`; `reader` then stands behind it.
+    /// Reads what [`Bootstrapper::write_to`] wrote under `parameters`, whose ring is `ring`; `reader` then stands
+    /// behind it.
     ///
     /// # Errors
     /// [`Error::Format`] for truncated, damaged or oversized data, [`Error::ParameterMismatch`], [`Error::Io`].

@@ -1,4 +1,5 @@
-//! `cachemir baselines`: one generated token by Cachemir, by ours, by plain diagonals, MOAI and THOR, on the same costs.
+//! `cachemir baselines`: one generated token by Cachemir, by ours, by plain diagonals, MOAI and THOR, on the same
+//! costs.
 
 use std::path::PathBuf;
 
@@ -7,7 +8,7 @@ use serde::Serialize;
 
 use super::costs::CostArguments;
 use crate::measure::{Report, write_atomically};
-use crate::pages::{Table, baselines_chart};
+use crate::pages::{baselines_chart, baselines_table};
 use crate::related_work::baselines::{
     ASSUMPTIONS, BaselineCase, BaselineRow, Headline, baselines, headlines,
 };
@@ -56,7 +57,7 @@ impl Baselines {
         let case =
             BaselineCase { shape, context: self.context, slots: self.slots, kept_encoded: self.kept_encoded };
         let rows = baselines(&case, &file)?;
-        print_rows(&rows);
+        print!("{}", baselines_table(&rows));
         println!("costs: {}", file.provenance);
         for assumption in ASSUMPTIONS {
             println!("- {assumption}");
@@ -86,22 +87,4 @@ impl Baselines {
         }
         Ok(())
     }
-}
-
-fn print_rows(rows: &[BaselineRow]) {
-    let mut table =
-        Table::new(&["method", "plain", "rotations", "products", "bootstraps", "seconds", "ratio", "run"]);
-    for row in rows {
-        table.row([
-            row.method.to_owned(),
-            format!("{:.0}", row.plaintext_products),
-            format!("{:.0}", row.rotations),
-            format!("{:.0}", row.ciphertext_products),
-            row.bootstraps.to_string(),
-            format!("{:.1}", row.seconds),
-            format!("{:.2}", row.speedup),
-            if row.run_by_generate { "by generate" } else { "no" }.to_owned(),
-        ]);
-    }
-    print!("{table}");
 }

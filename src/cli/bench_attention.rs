@@ -14,7 +14,7 @@ use crate::benchmarks::attention::{
 use crate::benchmarks::linear::block_shape;
 use crate::measure::{Report, peak_memory_bytes};
 use crate::packing::Grouping;
-use crate::pages::Table;
+use crate::pages::attention_table;
 use crate::setup::Preset;
 
 /// Flags of `bench attention`.
@@ -90,7 +90,11 @@ impl Attention {
         );
         eprintln!("making keys and encrypting the cache");
         let time = attention_time(&NativeClient::new(Arc::clone(&parameters))?, &case)?;
-        print_parts(&time);
+        print!("{}", attention_table(&time.parts));
+        println!(
+            "{} K and {} V ciphertexts, precision {:.1} bits",
+            time.key_ciphertexts, time.value_ciphertexts, time.precision_min_bits
+        );
         let peak_bytes = peak_memory_bytes();
         if let Some(bytes) = peak_bytes {
             println!("peak memory {:.2} GiB", bytes as f64 / f64::from(1u32 << 30));
@@ -103,33 +107,4 @@ impl Attention {
         }
         Ok(())
     }
-}
-
-fn print_parts(time: &AttentionTime) {
-    let mut table = Table::new(&[
-        "part",
-        "seconds",
-        "ciphertext products",
-        "plaintext products",
-        "rotations",
-        "of them hoisted",
-        "conjugations",
-    ]);
-    for part in &time.parts {
-        let counts = &part.counts;
-        table.row([
-            part.part.to_owned(),
-            format!("{:.3}", part.seconds),
-            counts.ciphertext_products.to_string(),
-            counts.plaintext_products.to_string(),
-            (counts.rotations + counts.rotations_hoisted).to_string(),
-            counts.rotations_hoisted.to_string(),
-            counts.conjugations.to_string(),
-        ]);
-    }
-    print!("{table}");
-    println!(
-        "{} K and {} V ciphertexts, precision {:.1} bits",
-        time.key_ciphertexts, time.value_ciphertexts, time.precision_min_bits
-    );
 }

@@ -14,7 +14,7 @@ use crate::ckks::Parameters;
 use crate::contract::{Level, Result};
 use crate::measure::{Report, is_insecure};
 use crate::packing::BlockShape;
-use crate::pages::Table;
+use crate::pages::products_table;
 use crate::setup::Preset;
 
 /// Flags of `bench linear`.
@@ -88,43 +88,11 @@ impl Linear {
                 rows.push(bench.cost(method, inputs, outputs)?);
             }
         }
-        print_rows(&rows);
+        print!("{}", products_table(&rows));
         if let Some(path) = self.json {
             let body = Body { shape: self.shape, level: self.level, rows };
             Report::new("bench linear", "native", name, body).write(&path)?;
         }
         Ok(())
     }
-}
-
-fn print_rows(rows: &[ProductCost]) {
-    let mut table = Table::new(&[
-        "method",
-        "in",
-        "out",
-        "products",
-        "rotations",
-        "hoisted",
-        "conjugations",
-        "keys",
-        "plaintexts MiB",
-        "seconds",
-        "measured",
-    ]);
-    for row in rows {
-        table.row([
-            row.method.name().to_owned(),
-            row.d_in.to_string(),
-            row.d_out.to_string(),
-            row.plaintext_products.to_string(),
-            row.rotations.to_string(),
-            row.rotations_hoisted.to_string(),
-            row.conjugations.to_string(),
-            row.rotation_keys.to_string(),
-            format!("{:.1}", row.plaintext_bytes as f64 / f64::from(1u32 << 20)),
-            row.seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.2}")),
-            format!("{:.4} %", 100.0 * row.measured_fraction),
-        ]);
-    }
-    print!("{table}");
 }

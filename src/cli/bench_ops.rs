@@ -13,7 +13,7 @@ use crate::benchmarks::operations::{OperationBench, OperationTime, RotationToNtt
 use crate::ckks::{Parameters, ParametersLiteral, Security, Stretch};
 use crate::contract::Level;
 use crate::measure::{Report, is_insecure, peak_memory_bytes};
-use crate::pages::Table;
+use crate::pages::operations_table;
 use crate::setup::Preset;
 
 /// Flags of `bench ops`.
@@ -83,7 +83,7 @@ impl BenchOps {
                 ratios.push(ratio);
             }
         }
-        print_rows(&rows);
+        print!("{}", operations_table(&rows));
         print_ratios(&ratios, &rows);
         if let Some(path) = &self.json {
             let (key_bytes, peak_bytes) = (bench.key_bytes(), peak_memory_bytes());
@@ -131,22 +131,6 @@ impl BenchOps {
         };
         self.levels.iter().map(parse).collect()
     }
-}
-
-fn print_rows(rows: &[OperationTime]) {
-    let mut table = Table::new(&["op", "level", "limbs", "digits", "threads", "median ms", "min ms"]);
-    for row in rows {
-        table.row([
-            row.op.to_owned(),
-            row.level.to_string(),
-            row.limbs.to_string(),
-            row.digits.to_string(),
-            row.threads.to_string(),
-            format!("{:.3}", row.median_ms),
-            format!("{:.3}", row.min_ms),
-        ]);
-    }
-    print!("{table}");
 }
 
 fn print_ratios(ratios: &[RotationToNtts], rows: &[OperationTime]) {

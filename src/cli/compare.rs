@@ -25,8 +25,8 @@ pub struct Compare {
     /// Ring, limbs and digits of both sides.
     #[arg(long, value_enum, default_value = "test")]
     preset: Preset,
-    /// Operations, separated by commas; all by default: mult, mult_plain, rescale, rotate, rotate_hoisted, linear_transform,
-    /// bootstrap.
+    /// Operations, separated by commas; all by default: mult, mult_plain, rescale, rotate, rotate_hoisted,
+    /// linear_transform, bootstrap.
     #[arg(long, value_delimiter = ',', default_values_t = Operation::ALL, hide_default_value = true)]
     ops: Vec<Operation>,
     /// Limb counts of the inputs, separated by commas.

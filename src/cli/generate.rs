@@ -54,17 +54,17 @@ pub struct Generate {
     /// Where to bootstrap and to which level, as `cachemir plan --model` writes it; solved at the start without it.
     #[arg(long, value_name = "FILE")]
     pub(super) plan: Option<PathBuf>,
-    /// Prompt tokens that go through the model together, sharing bootstraps, as far as they fit; 1 for one by one. More of
-    /// them need more rotation keys.
+    /// Prompt tokens that go through the model together, sharing bootstraps, as far as they fit; 1 for one by one.
+    /// More of them need more rotation keys.
     #[arg(long, default_value_t = 8, value_name = "TOKENS")]
     pub(super) wave: usize,
-    /// Also run the exact f32 model on the same tokens and compare; fails when a token is not the exact model's where that one
-    /// is sure, a logit is wrong by more than 0.05 (of another model: than 0.05 of the range of its logits), or a bootstrap lost
-    /// too many bits.
+    /// Also run the exact f32 model on the same tokens and compare; fails when a token is not the exact model's where
+    /// that one is sure, a logit is wrong by more than 0.05 (of another model: than 0.05 of the range of its logits),
+    /// or a bootstrap lost too many bits.
     #[arg(long)]
     pub(super) verify: bool,
-    /// Keep the state of the run, and the client's secret key, in this directory, and go on from there: a run that was killed
-    /// makes new evaluation keys and continues after its last token.
+    /// Keep the state of the run, and the client's secret key, in this directory, and go on from there: a run that
+    /// was killed makes new evaluation keys and continues after its last token.
     #[arg(long)]
     pub(super) checkpoint: Option<PathBuf>,
     /// Which side applies the output head.

@@ -1,8 +1,8 @@
 //! What a generation shows while it runs: the text on stdout, progress on stderr, and neither over the other.
 //!
-//! Where both are a terminal a bar stands below the text; the line under way belongs to the bar's block, which is drawn anew
-//! as a whole, and lines that are finished are written above it. Everywhere else text goes out as it comes, and stderr
-//! gets a line now and then.
+//! Where both are a terminal a bar stands below the text; the line under way belongs to the bar's block, which is
+//! drawn anew as a whole, and lines that are finished are written above it. Everywhere else text goes out as it
+//! comes, and stderr gets a line now and then.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};

@@ -12,7 +12,8 @@ use crate::setup::{Backend, Model, Preset, Scheme, SetupOptions};
 use anyhow::bail;
 use serde::Serialize;
 
-use super::plan::LayerStep;
+use super::functions_table::print_functions;
+use super::plan::{GREEDY, LayerStep};
 
 /// What is asked for.
 pub struct DecoderPlanRequest<'a> {
@@ -59,12 +60,13 @@ pub fn plan_decoder(request: DecoderPlanRequest<'_>) -> anyhow::Result<()> {
     let costs = request.costs.map_or_else(|| built_in_for(backend, preset), Ok)?;
     let model = Model::open(request.model)?;
     let config = model.config();
-    let placement = SetupOptions::new(preset)
+    let options = SetupOptions::new(preset)
         .context(request.context.min(config.max_position_embeddings))
         .head(request.head)
-        .costs(costs.clone())
-        .placement(&scheme, &model)?;
+        .costs(costs.clone());
+    let placement = options.placement(&scheme, &model)?;
     let DecoderPlacement { plan, by_hand, greedy, search_seconds } = &placement;
+    print_functions(&options.functions(&scheme, &model)?);
     print!("{}", plan_table(plan, 2));
     println!(
         "{} layers and the final norm, {} bootstraps, {:.1} s a token predicted; planned in {search_seconds:.3} s",
@@ -74,7 +76,7 @@ pub fn plan_decoder(request: DecoderPlanRequest<'_>) -> anyhow::Result<()> {
     );
     println!("by hand: {} bootstraps, {:.1} s", by_hand.bootstraps, by_hand.seconds);
     println!(
-        "greedy (a value is bootstrapped when it is out of levels, alone, to the top): {} bootstraps ({:.2} times as many), {:.1} s",
+        "{GREEDY}: {} bootstraps ({:.2} times as many), {:.1} s",
         greedy.bootstraps,
         greedy.bootstraps as f64 / plan.bootstraps().max(1) as f64,
         greedy.seconds

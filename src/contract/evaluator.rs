@@ -40,6 +40,26 @@ impl<'a, C: CiphertextInfo> LinearTerm<'a, C> {
 ///
 /// No operation changes its inputs. Every result states level and scale; every error names the operation, the levels
 /// and scales it saw, what it wanted, and the remedy. Costs are in rotations (key switches), products and NTTs.
+///
+/// ```
+/// use cachemir::contract::{Evaluator, Result};
+///
+/// /// (x² + 1/2) rotated left by one slot, on any backend: one level for the product and its rescale.
+/// fn circuit<E: Evaluator>(server: &E, x: &E::Ciphertext) -> Result<E::Ciphertext> {
+///     let square = server.mul(x, x)?;
+///     server.rotate(&server.add_constant(&square, 0.5.into())?, 1)
+/// }
+/// # use cachemir::backend::clear::{ClearClient, ClearParameters};
+/// # use cachemir::contract::{Client, Complex64, Level};
+/// # let client = ClearClient::new(ClearParameters::new(8, 2, 40)?);
+/// # let x = client.encrypt(&[Complex64::ZERO, Complex64::new(0.5, 0.0)], Level(2))?;
+/// // The simulator has every key and records which ones the circuit needs.
+/// let dry_run = client.dry_run();
+/// circuit(&dry_run, &x)?;
+/// let server = client.evaluator(&dry_run.recorded())?;
+/// assert!((client.decrypt(&circuit(&server, &x)?)?[0].re - 0.75).abs() < 1e-9);
+/// # Ok::<(), cachemir::Error>(())
+/// ```
 pub trait Evaluator: Send + Sync {
     /// A degree-1 ciphertext.
     type Ciphertext: CiphertextInfo + Clone + Send + Sync;
@@ -252,7 +272,7 @@ pub trait Evaluator: Send + Sync {
         self.rescale(&self.mul_constant(a, c, scale)?)
     }
 
-    /// The same values at `level` and its canonical scale. Free when already there; otherwise limbs are dropped to one
+    /// Brings `a` down to `level` and its canonical scale, values unchanged. Free when already there; otherwise limbs are dropped to one
     /// level above, then one constant product and one rescale bring the scale to the canonical one exactly.
     ///
     /// # Errors

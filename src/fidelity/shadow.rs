@@ -1,5 +1,5 @@
-//! Precision of an encrypted run, measured on the client's side while it runs: every bootstrap against its own input, and
-//! every stage against the simulator, which runs the same decoder on the same tokens without encryption.
+//! Precision of an encrypted run, measured on the client's side while it runs: every bootstrap against its own input,
+//! and every stage against the simulator, which runs the same decoder on the same tokens without encryption.
 //!
 //! What the simulator has in a slot and what the decrypted one has differ by all errors of encryption so far; what a
 //! bootstrap returns and what it was given differ by its own error.
@@ -74,8 +74,8 @@ impl Shadow {
     /// Compares one stage of the encrypted run.
     ///
     /// # Errors
-    /// Those of decryption and of the simulator; [`Error::OutOfInterval`] for values beyond the bound of the bootstrap they
-    /// entered; [`Error::Internal`] when the two runs do not walk the same way.
+    /// Those of decryption and of the simulator; [`Error::OutOfInterval`] for values beyond the bound of the
+    /// bootstrap they entered; [`Error::Internal`] when the two runs do not walk the same way.
     pub fn compare<K: contract::Client>(
         &mut self,
         client: &Client<K>,

@@ -1,5 +1,5 @@
-//! A generation against the exact model on the tokens it took itself: free-running, so that one wrong token would also show in
-//! all that follow.
+//! A generation against the exact model on the tokens it took itself: free-running, so that one wrong token would
+//! also show in all that follow.
 
 use std::cmp::Ordering;
 
@@ -40,8 +40,8 @@ pub struct VerificationLimits {
 }
 
 impl VerificationLimits {
-    /// The limits of a run of the bundled model or another, on the native backend or another: a simulator's bootstraps are as
-    /// wrong as they were asked to be, and OpenFHE promises no figure.
+    /// The limits of a run of the bundled model or another, on the native backend or another: a simulator's
+    /// bootstraps are as wrong as they were asked to be, and OpenFHE promises no figure.
     #[must_use]
     pub fn of_run(bundled: bool, native: bool) -> Self {
         let logit_error = match bundled {
@@ -92,8 +92,8 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Runs the exact model on the tokens of the run and compares logits at every generated position; `earlier` are new tokens
-    /// that a run before this one made.
+    /// Runs the exact model on the tokens of the run and compares logits at every generated position; `earlier` are
+    /// new tokens that a run before this one made.
     ///
     /// # Errors
     /// Those of the exact model; [`crate::Error::Internal`] for logits of another size.

@@ -1,8 +1,8 @@
 //! One text of a client: prompt in, tokens out, against a server that sees ciphertexts only.
 //!
-//! [`Chat::ask`] makes the next message for the server and [`Chat::receive`] takes its answer; [`Chat::next`] does both with a
-//! server in the same process. The private prompt goes a wave of tokens at a time; all but its last token stop as soon as the
-//! last layer has cached them.
+//! [`Chat::ask`] makes the next message for the server and [`Chat::receive`] takes its answer; [`Chat::next`] does
+//! both with a server in the same process. The private prompt goes a wave of tokens at a time; all but its last token
+//! stop as soon as the last layer has cached them.
 
 use std::time::{Duration, Instant};
 
@@ -32,8 +32,8 @@ pub struct GenerationRequest {
 }
 
 impl GenerationRequest {
-    /// A text that begins with `message`, in the chat template of `model` where it has one, with at most `max_new_tokens` new
-    /// tokens.
+    /// A text that begins with `message`, in the chat template of `model` where it has one, with at most
+    /// `max_new_tokens` new tokens.
     ///
     /// # Errors
     /// Those of the tokenizer and the template.
@@ -97,7 +97,7 @@ pub struct Token {
 ///
 /// ```
 /// # let model = cachemir::Model::bundled()?;
-/// # let options = cachemir::SetupOptions::new(cachemir::Preset::Test).backend(cachemir::setup::Backend::Clear).context(8);
+/// # let options = cachemir::SetupOptions::new(cachemir::Preset::Test).backend(cachemir::Backend::Clear).context(8);
 /// # let setup = options.build(&model)?;
 /// # let client = cachemir::Client::with_secret(&setup, setup.scheme().simulator());
 /// # let mut server = cachemir::Server::new(&setup, client.keys()?)?;
@@ -119,11 +119,12 @@ pub struct Chat<'c, K: contract::Client = NativeClient> {
 }
 
 impl<'c, K: contract::Client> Chat<'c, K> {
-    /// A text that begins with `message`, put into the model's chat template where it has one. It goes on to the end that the
-    /// model gives it, or to the end of the client's context.
+    /// A text that begins with `message`, put into the model's chat template where it has one. It goes on to the end
+    /// that the model gives it, or to the end of the client's context.
     ///
     /// # Errors
-    /// [`Error::Shape`] for an empty message or one that leaves no room for an answer; those of the tokenizer and the template.
+    /// [`Error::Shape`] for an empty message or one that leaves no room for an answer; those of the tokenizer and the
+    /// template.
     pub fn new(client: &'c Client<K>, message: &str, sampling: Sampling) -> Result<Self> {
         let mut request = GenerationRequest::new(client.model(), message, 0, sampling)?;
         let longest = client.context().min(client.longest_text());
@@ -145,8 +146,8 @@ impl<'c, K: contract::Client> Chat<'c, K> {
     /// The text of `request` after `generated` new tokens, with a server that holds `held` tokens.
     ///
     /// # Errors
-    /// [`Error::Plan`] when the server does not hold the public prefix, or holds more than the text before its last token;
-    /// those of [`GenerationRequest::check`].
+    /// [`Error::Plan`] when the server does not hold the public prefix, or holds more than the text before its last
+    /// token; those of [`GenerationRequest::check`].
     pub fn resumed(
         client: &'c Client<K>,
         request: GenerationRequest,
@@ -211,8 +212,8 @@ impl<'c, K: contract::Client> Chat<'c, K> {
         known.skip(self.held).copied().collect()
     }
 
-    /// The next message for the server; `None` when the text is finished. Asking again before an answer gives the same tokens,
-    /// encrypted afresh.
+    /// The next message for the server; `None` when the text is finished. Asking again before an answer gives the
+    /// same tokens, encrypted afresh.
     ///
     /// # Errors
     /// Those of [`Client::encrypt_tokens`].
@@ -231,8 +232,8 @@ impl<'c, K: contract::Client> Chat<'c, K> {
         }))
     }
 
-    /// Takes the server's answer to the last message; the next token, when it was the last one of the prompt or a new one.
-    /// On an error the text stays as it was, and the message can be sent again.
+    /// Takes the server's answer to the last message; the next token, when it was the last one of the prompt or a new
+    /// one. On an error the text stays as it was, and the message can be sent again.
     ///
     /// # Errors
     /// [`Error::Shape`] for an answer to something else; those of [`Client::logits`] and [`Sampling::pick`].

@@ -1,5 +1,5 @@
-//! A generation on disk: encrypted caches, tokens so far, and what they belong to. Never a secret key: that lies in a file
-//! of its own, written once by the client.
+//! A generation on disk: encrypted caches, tokens so far, and what they belong to. Never a secret key: that lies in a
+//! file of its own, written once by the client.
 //!
 //! The file is replaced atomically after every token, so a run that is killed at any moment leaves the state after its
 //! last finished token. Container: magic, length of a JSON header, header, caches, SHA-256 of everything before.
@@ -56,7 +56,7 @@ impl CheckpointHeader {
             None => Ok(()),
             Some((what, _)) => Err(Error::Plan {
                 why: format!("the checkpoint belongs to another {what}"),
-                remedy: "go on with the model, prompt and parameters it was written for, or keep it in another directory"
+                remedy: "go on with the same model, prompt and parameters, or use another directory"
                     .to_owned(),
             }),
         }

@@ -17,8 +17,8 @@ pub type CiphertextOf<K> = <<K as contract::Client>::Evaluator as Evaluator>::Ci
 
 /// Holds the secret key: turns tokens into ciphertexts, and what the server returns into logits.
 ///
-/// Embedding and output head are public parts of the model; they run here in the clear, so nothing decrypted ever leaves.
-/// `K` is the scheme's own client: [`NativeClient`], or the simulator's in tests.
+/// Embedding and output head are public parts of the model; they run here in the clear, so nothing decrypted ever
+/// leaves. `K` is the scheme's own client: [`NativeClient`], or the simulator's in tests.
 ///
 /// ```no_run
 /// # let model = cachemir::Model::bundled()?;
@@ -43,8 +43,9 @@ pub struct Client<K: contract::Client = NativeClient> {
 }
 
 impl<K: contract::Client> Client<K> {
-    /// Client that owns `secret`, for sequences packed by `codec`; of `model` it uses tokenizer, embedding, final norm and
-    /// output head. It sends one token at a time to a server that leaves the head to it, within `context` tokens.
+    /// Client that owns `secret`, for sequences packed by `codec`; of `model` it uses tokenizer, embedding, final
+    /// norm and output head. It sends one token at a time to a server that leaves the head to it, within `context`
+    /// tokens.
     pub fn from_parts(secret: K, codec: HiddenCodec, model: &Arc<PreparedModel>, context: usize) -> Self {
         Self {
             secret,
@@ -157,11 +158,11 @@ impl<K: contract::Client> Client<K> {
     /// Logits of the whole vocabulary out of what the server returned. They carry CKKS noise: do not hand them back.
     ///
     /// # Errors
-    /// Those of [`contract::Client::decrypt`] and [`EncryptedHead::logits`]; [`crate::Error::Internal`] for logits when this
-    /// client expects hidden states; [`crate::Error::OutOfInterval`] when the root mean square of a state that was normalized
-    /// is not near 1: the final norm's argument, or something before it, left the interval of its approximation. Values that
-    /// left an interval and still gave a state of the right length are not seen here
-    /// ([`crate::fidelity::verification`] sees them).
+    /// Those of [`contract::Client::decrypt`] and [`EncryptedHead::logits`]; [`crate::Error::Internal`] for logits
+    /// when this client expects hidden states; [`crate::Error::OutOfInterval`] when the root mean square of a state
+    /// that was normalized is not near 1: the final norm's argument, or something before it, left the interval of its
+    /// approximation. Values that left an interval and still gave a state of the right length are not seen here (a
+    /// run beside the exact model does).
     pub fn logits(&self, answer: &Answer<CiphertextOf<K>>) -> Result<Vec<f32>> {
         let hidden = match (answer, &self.head) {
             (Answer::Hidden(hidden), _) => hidden,
@@ -217,8 +218,8 @@ impl<K: contract::Client> Client<K> {
     }
 }
 
-/// That a hidden state left its norm with a root mean square of about 1. Its lower side is not checked: ε makes small states
-/// smaller.
+/// That a hidden state left its norm with a root mean square of about 1. Its lower side is not checked: ε makes small
+/// states smaller.
 fn check_normalized(hidden: &[f64]) -> Result<()> {
     let squares: f64 = hidden.iter().map(|x| x * x).sum();
     let magnitude = (squares / hidden.len().max(1) as f64).sqrt();

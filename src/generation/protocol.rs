@@ -1,9 +1,9 @@
-//! What goes between the two parties: encrypted tokens one way, an encrypted answer the other way, as bytes in the versioned
-//! container of [`crate::ckks::container`].
+//! What goes between the two parties: encrypted tokens one way, an encrypted answer the other way, as bytes in the
+//! versioned container of [`crate::ckks::container`].
 //!
-//! Each message carries the fingerprint of the set-up it was made under, so that parties that do not agree on model, plan and
-//! parameters find out at the first one; the ciphertexts inside carry that of their scheme. Nothing here is secret, and
-//! nothing is decrypted.
+//! Each message carries the fingerprint of the set-up it was made under, so that parties that do not agree on model,
+//! plan and parameters find out at the first one; the ciphertexts inside carry that of their scheme. Nothing here is
+//! secret, and nothing is decrypted.
 
 use crate::ckks::container::{Fingerprint, Kind, read_container, write_container};
 use crate::ckks::fields::FieldReader;
@@ -62,8 +62,8 @@ impl<C> EncryptedTokens<C> {
         write_container(Kind::EncryptedTokens, setup, &[&head, &ciphertext])
     }
 
-    /// Reads what [`EncryptedTokens::to_bytes`] wrote under the set-up called `setup`. Allocates for the ciphertext only, whose
-    /// size the parameters say.
+    /// Reads what [`EncryptedTokens::to_bytes`] wrote under the set-up called `setup`. Allocates for the ciphertext
+    /// only, whose size the parameters say.
     ///
     /// # Errors
     /// [`Error::Format`] for anything else, [`Error::ParameterMismatch`] for a message of another set-up or scheme.
@@ -115,8 +115,8 @@ impl<C> EncryptedAnswer<C> {
         write_container(Kind::EncryptedAnswer, setup, &sections)
     }
 
-    /// Reads what [`EncryptedAnswer::to_bytes`] wrote under the set-up called `setup`. Allocates for the ciphertexts only, whose
-    /// size the parameters say.
+    /// Reads what [`EncryptedAnswer::to_bytes`] wrote under the set-up called `setup`. Allocates for the ciphertexts
+    /// only, whose size the parameters say.
     ///
     /// # Errors
     /// [`Error::Format`] for anything else, [`Error::ParameterMismatch`] for a message of another set-up or scheme.

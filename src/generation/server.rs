@@ -8,7 +8,8 @@ use crate::contract::{Error, Evaluator, Result};
 use crate::decoder::{Decoder, DecoderState, Observer};
 use crate::generation::protocol::{EncryptedAnswer, EncryptedTokens, without_setup};
 
-/// Runs the encrypted decoder for one text: holds a client's evaluation keys and the encrypted caches of what it has read.
+/// Runs the encrypted decoder for one text: holds a client's evaluation keys and the encrypted caches of what it has
+/// read.
 ///
 /// `E` is what computes on the scheme's ciphertexts: [`NativeEvaluator`], or the simulator's evaluator in tests.
 ///
@@ -66,8 +67,8 @@ impl<E: Evaluator> Server<E> {
         &self.state
     }
 
-    /// Appends `tokens` to the caches and, where the client wants it, computes what comes next: the encrypted hidden state or
-    /// logits behind the last of them. On an error the text stays as it was.
+    /// Appends `tokens` to the caches and, where the client wants it, computes what comes next: the encrypted hidden
+    /// state or logits behind the last of them. On an error the text stays as it was.
     ///
     /// # Errors
     /// [`Error::Shape`] when `tokens` do not follow what the caches hold; those of [`Decoder::step_wave`].
@@ -99,9 +100,14 @@ impl<E: Evaluator> Server<E> {
             });
         }
         let mut state = self.state.clone();
-        let wave = (&tokens.ciphertext, tokens.tokens);
-        let answer =
-            self.decoder.step_wave(&self.evaluator, &mut state, wave, tokens.wants_answer, observer)?;
+        let answer = self.decoder.step_wave(
+            &self.evaluator,
+            &mut state,
+            &tokens.ciphertext,
+            tokens.tokens,
+            tokens.wants_answer,
+            observer,
+        )?;
         self.state = state;
         Ok(EncryptedAnswer { position: self.state.position(), answer })
     }

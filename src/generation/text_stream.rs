@@ -1,7 +1,7 @@
 //! Text that grows token by token.
 //!
-//! A token may end inside a character: byte-level tokenizers cut UTF-8 anywhere, and what is decoded so far then ends in
-//! U+FFFD until the next token completes it. Such an end is held back, so that what was given out never changes.
+//! A token may end inside a character: byte-level tokenizers cut UTF-8 anywhere, and what is decoded so far then ends
+//! in U+FFFD until the next token completes it. Such an end is held back, so that what was given out never changes.
 
 use crate::contract::Result;
 use crate::model::tokenizer::Tokenizer;
@@ -22,7 +22,8 @@ impl TextStream {
         &self.given
     }
 
-    /// What `tokens`, all new tokens so far, add to the text given out; with `finished` also an end that no token completed.
+    /// What `tokens`, all new tokens so far, add to the text given out; with `finished` also an end that no token
+    /// completed.
     ///
     /// # Errors
     /// Those of [`Tokenizer::decode`].

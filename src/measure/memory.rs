@@ -77,8 +77,8 @@ pub(super) fn processor_seconds() -> Option<f64> {
     system::processor_seconds()
 }
 
-/// Bytes of memory that new work can have now, where the system tells: what the machine has left, or less where the address
-/// space of this process (`ulimit -v`) or its control group is limited.
+/// Bytes of memory that new work can have now, where the system tells: what the machine has left, or less where the
+/// address space of this process (`ulimit -v`) or its control group is limited.
 #[must_use]
 pub fn available_memory_bytes() -> Option<u64> {
     system::available_memory_bytes()

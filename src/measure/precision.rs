@@ -31,8 +31,8 @@ impl Precision {
     /// Precision of decrypted slots. Real and imaginary parts count as values of their own.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the two slices differ in length or are empty; [`Error::BadValue`] when a found slot is NaN or
-    /// infinite.
+    /// [`Error::Shape`] when the two slices differ in length or are empty; [`Error::BadValue`] when a found slot is
+    /// NaN or infinite.
     pub fn of_slots(found: &[Complex64], wanted: &[Complex64], parts: Parts) -> Result<Self> {
         if found.len() != wanted.len() {
             return Err(Error::Shape {

@@ -10,18 +10,20 @@ use super::files::write_atomically;
 use super::machine::Machine;
 
 /// The commit of this repository that the program was built from, as the build script finds it: twelve digits, with
-/// `-dirty` when the sources differed from it, with `-packaged` for a published package, which carries its commit; a package
-/// without one gives its version and `-packaged`.
+/// `-dirty` when the sources differed from it, with `-packaged` for a published package, which carries its commit; a
+/// package without one gives its version and `-packaged`.
 pub const COMMIT: &str = env!("CACHEMIR_COMMIT");
 
 /// Presets whose every key keeps to the limit of 128-bit security. Only [`SECURE_BACKENDS`] claim it.
-pub const SECURE_PRESETS: [&str; 2] = ["n16", "n16-levelled"];
+pub const SECURE_PRESETS: [&str; 4] = ["n16", "n16-levelled", "n16-few", "n16-few-deep"];
 
-/// Backends that encrypt and check the limits of their keys. OpenFHE's bootstrapping chain is longer and its special primes
-/// have 60 bits: no security is claimed for it under any preset. `clear`, and everything in f64, encrypts nothing.
+/// Backends that encrypt and check the limits of their keys. OpenFHE's bootstrapping chain is longer and its special
+/// primes have 60 bits: no security is claimed for it under any preset. `clear`, and everything in f64, encrypts
+/// nothing.
 const SECURE_BACKENDS: [&str; 1] = ["native"];
 
-/// Whether nothing, or nothing secure, is encrypted by `backend` under `preset`. Names that are not known as secure are not.
+/// Whether nothing, or nothing secure, is encrypted by `backend` under `preset`. Names that are not known as secure
+/// are not.
 #[must_use]
 pub fn is_insecure(backend: &str, preset: &str) -> bool {
     !(SECURE_BACKENDS.contains(&backend) && SECURE_PRESETS.contains(&preset))

@@ -38,8 +38,8 @@ enum Around {
 }
 
 impl ChatFrame {
-    /// Frame of the model in `directory`: its chat template with the template's own system prompt, or what its tokenizer
-    /// puts at the ends of a text when there is none. A template that shows the date shows today's, in UTC.
+    /// Frame of the model in `directory`: its chat template with the template's own system prompt, or what its
+    /// tokenizer puts at the ends of a text when there is none. A template that shows the date shows today's, in UTC.
     ///
     /// # Errors
     /// [`Error::Model`] when a template is there and cannot be rendered.
@@ -97,8 +97,8 @@ impl ChatFrame {
         self.behind_prefix(self.encode(tokenizer, &[ChatMessage::user(text)], false)?)
     }
 
-    /// Token ids of a message in which control tokens count as such, exactly as Hugging Face encodes it: for prompts that
-    /// the caller wrote, never for text from elsewhere.
+    /// Token ids of a message in which control tokens count as such, exactly as Hugging Face encodes it: for prompts
+    /// that the caller wrote, never for text from elsewhere.
     ///
     /// # Errors
     /// [`Error::Format`] when the tokenizer cannot encode it, [`Error::Model`] when the template refuses it,
@@ -107,8 +107,8 @@ impl ChatFrame {
         self.behind_prefix(self.encode(tokenizer, &[ChatMessage::user(text)], true)?)
     }
 
-    /// Token ids of a whole conversation, from its first token to where the next answer begins; control tokens written in
-    /// messages are encoded as text. Without a template the messages follow each other.
+    /// Token ids of a whole conversation, from its first token to where the next answer begins; control tokens
+    /// written in messages are encoded as text. Without a template the messages follow each other.
     ///
     /// # Errors
     /// [`Error::Format`] when the tokenizer cannot encode it, [`Error::Model`] when the template refuses it.
@@ -157,9 +157,9 @@ impl ChatFrame {
 
 /// Token ids before and after a text without a template.
 ///
-/// The post-processor of `tokenizer.json` says so first (as in transformers 5), then `add_bos_token` and `add_eos_token`;
-/// settings that transformers wrote and that say neither mean nothing; without settings the configuration's
-/// start-of-text token stands first.
+/// The post-processor of `tokenizer.json` says so first (as in transformers 5), then `add_bos_token` and
+/// `add_eos_token`; settings that transformers wrote and that say neither mean nothing; without settings the
+/// configuration's start-of-text token stands first.
 fn ends(
     directory: &Path,
     settings: &TokenizerSettings,

@@ -8,7 +8,8 @@ use crate::contract::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Model`] naming the mistake and the remedy: a path that does not exist (the name of a repository, for
-/// example), a file of weights, the root of a download cache, a directory without `config.json`, or one with an adapter.
+/// example), a file of weights, the root of a download cache, a directory without `config.json`, or one with an
+/// adapter.
 pub(crate) fn check_directory(directory: &Path) -> Result<()> {
     let refuse = |why: String, remedy: &str| {
         Err(Error::Model { path: directory.display().to_string(), why, remedy: remedy.to_owned() })

@@ -1,8 +1,8 @@
 //! JSON as model files hold it, with the name of the file in every error.
 //!
-//! Python writes bare `Infinity`, `-Infinity` and `NaN`, writes counts as `64.0`, and writes `false`, `[]` or `{}` where
-//! nothing is meant. Files of this kind are read; a value that is used and is none of a number's, a flag's or a text's
-//! spellings is an error that names the key and what stands there.
+//! Python writes bare `Infinity`, `-Infinity` and `NaN`, writes counts as `64.0`, and writes `false`, `[]` or `{}`
+//! where nothing is meant. Files of this kind are read; a value that is used and is none of a number's, a flag's or a
+//! text's spellings is an error that names the key and what stands there.
 
 use serde_json::{Map, Value};
 
@@ -24,8 +24,8 @@ pub struct JsonObject {
 impl JsonObject {
     /// Object in `bytes`; `path` names the file in errors.
     ///
-    /// A byte order mark is dropped, bare `Infinity`, `-Infinity` and `NaN` are kept as values that no reader of numbers
-    /// accepts.
+    /// A byte order mark is dropped, bare `Infinity`, `-Infinity` and `NaN` are kept as values that no reader of
+    /// numbers accepts.
     ///
     /// # Errors
     /// [`Error::Model`] with line and column when the bytes are not JSON, or with the kind of value that stands there

@@ -8,7 +8,6 @@ mod directory;
 pub mod files;
 mod fingerprint;
 pub mod gguf;
-pub mod gguf_blocks;
 pub mod import;
 pub(crate) mod lenient_json;
 pub mod prepared;

@@ -33,8 +33,8 @@ impl PreparedModel {
         Self::read_at(directory, CivilTime::now())
     }
 
-    /// Reads a model directory for a conversation that began at `now` (a template may show the date), and runs its public
-    /// prefix.
+    /// Reads a model directory for a conversation that began at `now` (a template may show the date), and runs its
+    /// public prefix.
     ///
     /// # Errors
     /// [`Error::Model`] when the directory, its configuration, weights, tokenizer or template cannot be used.

@@ -42,8 +42,8 @@ impl CivilTime {
     /// The moment `seconds` after 1970-01-01 00:00, in UTC.
     pub fn from_unix(seconds: i64) -> Self {
         let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        // Days to calendar after H. Hinnant, "chrono-compatible low-level date algorithms", civil_from_days: eras of 400
-        // years, years that begin in March.
+        // Days to calendar after H. Hinnant, "chrono-compatible low-level date algorithms", civil_from_days: eras of
+        // 400 years, years that begin in March.
         let shifted = days + 719_468;
         let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
         let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -2,7 +2,7 @@
 //!
 //! Llama as Hugging Face computes it: RMSNorm, grouped-query attention with RoPE on pairs (j, j + hd/2), SwiGLU.
 //! A batch of positions of one sequence runs through each matrix at once. What is not linear goes through
-//! [`BlockFunctions`], so that calibration and the simulated approximations share this pass.
+//! [`BlockFunctions`], so that calibration and the f64 twin of the encrypted decoder share this pass.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
 
 use crate::contract::{Error, Result};
 
-use crate::model::block_functions::{BlockFunctions, ExactFunctions, NormPlace, Observed, Refreshed};
+use crate::model::block_functions::{BlockFunctions, ExactFunctions, NormPlace, Tensor};
 use crate::model::config::LlamaConfig;
 use crate::model::fingerprint::Fingerprint;
 use crate::model::weights::{LayerWeights, Weights};
@@ -179,13 +179,18 @@ impl ReferenceModel {
             row.assign(&self.embedding(*token)?);
         }
         for (layer, (weights, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
-            let normed = self.norm(NormPlace::Input(layer), &hidden, &weights.input_norm, functions)?;
-            hidden += &self.attention(layer, weights, &normed, cache, first, functions)?;
-            functions.refresh(layer, Refreshed::MiddleResidual, &mut hidden)?;
+            let mut normed = self.norm(NormPlace::Input(layer), &hidden, &weights.input_norm, functions)?;
+            functions.tensor(layer, Tensor::Normed, &mut normed)?;
+            let update = self.attention(layer, weights, &normed, cache, first, functions)?;
+            functions.tensor(layer, Tensor::ResidualForSum, &mut hidden)?;
+            hidden += &update;
+            functions.tensor(layer, Tensor::MiddleResidual, &mut hidden)?;
             let normed =
                 self.norm(NormPlace::PostAttention(layer), &hidden, &weights.post_attention_norm, functions)?;
-            hidden += &self.mlp(layer, weights, &normed, functions)?;
-            functions.refresh(layer, Refreshed::Residual, &mut hidden)?;
+            let update = self.mlp(layer, weights, &normed, functions)?;
+            functions.tensor(layer, Tensor::MiddleForSum, &mut hidden)?;
+            hidden += &update;
+            functions.tensor(layer, Tensor::Residual, &mut hidden)?;
         }
         cache.positions += tokens.len();
         self.norm(NormPlace::Final, &hidden, &self.final_norm, functions)
@@ -257,10 +262,8 @@ impl ReferenceModel {
         let mut keys = linear(normed, &weights.key);
         self.rotate(&mut queries, first);
         self.rotate(&mut keys, first);
-        let values = linear(normed, &weights.value);
-        functions.observe(layer, Observed::Query, queries.view())?;
-        functions.observe(layer, Observed::Key, keys.view())?;
-        functions.observe(layer, Observed::Value, values.view())?;
+        let mut values = linear(normed, &weights.value);
+        functions.tensor(layer, Tensor::Values, &mut values)?;
         append(&mut cache.0, &keys)?;
         append(&mut cache.1, &values)?;
         let mut output = Array2::zeros(queries.raw_dim());
@@ -274,7 +277,7 @@ impl ReferenceModel {
             functions.softmax(layer, head, query, &mut scores, first)?;
             output.slice_mut(own).assign(&scores.dot(&cache.1.slice(shared)));
         }
-        functions.refresh(layer, Refreshed::AttentionOutput, &mut output)?;
+        functions.tensor(layer, Tensor::AttentionOutput, &mut output)?;
         Ok(linear(&output, &weights.output))
     }
 
@@ -287,11 +290,10 @@ impl ReferenceModel {
     ) -> Result<Array2<f32>> {
         let mut gate = linear(normed, &weights.gate);
         let mut up = linear(normed, &weights.up);
-        functions.refresh(layer, Refreshed::Gate, &mut gate)?;
-        functions.refresh(layer, Refreshed::Up, &mut up)?;
+        functions.tensor(layer, Tensor::Gate, &mut gate)?;
+        functions.tensor(layer, Tensor::Up, &mut up)?;
         functions.silu(layer, &mut gate)?;
         gate *= &up;
-        functions.observe(layer, Observed::DownInput, gate.view())?;
         Ok(linear(&gate, &weights.down))
     }
 

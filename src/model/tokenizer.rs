@@ -2,8 +2,8 @@
 //! gives them.
 //!
 //! Truncation and padding that the file may ask for are for training batches and are switched off. Control tokens
-//! (`<|im_start|>`) written in a text are recognized; where a text comes from a user, the ranges it covers may be named,
-//! and control tokens in them are encoded as the characters they are written with.
+//! (`<|im_start|>`) written in a text are recognized; where a text comes from a user, the ranges it covers may be
+//! named, and control tokens in them are encoded as the characters they are written with.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

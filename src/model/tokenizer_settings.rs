@@ -41,8 +41,8 @@ impl TokenizerSettings {
     /// Reads `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja`, each where it is there.
     ///
     /// # Errors
-    /// [`Error::Model`] for a file that is damaged, asks for what is not done, or names tokens that `tokenizer.json` lacks;
-    /// for a list of templates without one named `default`.
+    /// [`Error::Model`] for a file that is damaged, asks for what is not done, or names tokens that `tokenizer.json`
+    /// lacks; for a list of templates without one named `default`.
     pub(crate) fn read(directory: &Path, tokenizer: &Tokenizer) -> Result<Self> {
         let mut settings = Self::default();
         let path = directory.join("tokenizer_config.json");

@@ -1,8 +1,29 @@
-//! One token by every method as a chart.
+//! One token by every method as a table and as a chart.
 
 use super::chart::{Bars, Scale, bar_chart};
+use super::table::Table;
 use crate::contract::Result;
 use crate::related_work::baselines::BaselineRow;
+
+/// One line a method.
+#[must_use]
+pub fn baselines_table(rows: &[BaselineRow]) -> Table {
+    let mut table =
+        Table::new(&["method", "plain", "rotations", "products", "bootstraps", "seconds", "ratio", "run"]);
+    for row in rows {
+        table.row([
+            row.method.to_owned(),
+            format!("{:.0}", row.plaintext_products),
+            format!("{:.0}", row.rotations),
+            format!("{:.0}", row.ciphertext_products),
+            row.bootstraps.to_string(),
+            format!("{:.1}", row.seconds),
+            format!("{:.2}", row.speedup),
+            if row.run_by_generate { "by generate" } else { "no" }.to_owned(),
+        ]);
+    }
+    table
+}
 
 /// Bars of seconds on a logarithmic scale, one a method.
 ///

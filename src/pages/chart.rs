@@ -102,15 +102,16 @@ pub fn line_chart(title: &str, axes: (&str, &str), series: &[Series]) -> Result<
     })
 }
 
-/// Horizontal bars, group by group from the top, each bar of a group in a color of its own. Lengths that are not finite have no
-/// bar.
+/// Horizontal bars, group by group from the top, each bar of a group in a color of its own. Lengths that are not
+/// finite have no bar.
 ///
 /// # Errors
 /// [`Error::Foreign`] with what plotters says.
 pub fn bar_chart(title: &str, unit: &str, scale: Scale, groups: &[Bars]) -> Result<String> {
     let length = |value: f64| match scale {
         Scale::Linear => value,
-        Scale::Logarithmic => value.max(1.0).log10(),
+        // Not `max`, which would make a bar of what is not a number.
+        Scale::Logarithmic => value.clamp(1.0, f64::INFINITY).log10(),
     };
     let finite = groups.iter().flat_map(|group| &group.bars).map(|(value, _)| length(*value));
     let longest = finite.filter(|length| length.is_finite()).fold(f64::MIN_POSITIVE, f64::max);

@@ -6,7 +6,7 @@ use crate::benchmarks::comparison_rows::ComparisonRow;
 use crate::contract::Result;
 
 const NOTE: &str = "Medians: elapsed time, and processor time of all threads (what a busy machine distorts least). \
-                    Ratio: OpenFHE's time over ours. Bits: −log2 of the error of the worst part of a slot / mean over all.";
+                    Ratio: OpenFHE's time over ours. Bits: −log2 of the error, worst part of a slot / mean over all.";
 
 fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))

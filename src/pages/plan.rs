@@ -86,8 +86,8 @@ pub fn plan_page(plan: &Plan) -> Result<String> {
         p {
             (target.model) " on " (target.backend) " under " (target.preset) ": " (plan.layers.len()) " layers, "
             (plan.bootstraps()) " bootstraps, " (format!("{:.1}", plan.seconds)) " s predicted for a token. "
-            "Green: a value, at its level from where it is written to where it is read last. Blue: an operation, from the "
-            "level it runs at to the level it leaves at. Red: a bootstrap."
+            "Green: a value, at its level from where it is written to where it is read last. Blue: an operation, "
+            "from the level it runs at to the level it leaves at. Red: a bootstrap."
         }
         @for layer in &layers { (layer) }
     };
@@ -112,8 +112,8 @@ const LEVEL_HEIGHT: u32 = 20;
 /// Room for the names of operations below the drawing.
 const NAMES_HEIGHT: u32 = 170;
 
-/// Operations from left to right, each a bar from the level at which it runs to the one it leaves at; every value a line at
-/// its level while it is alive; bootstraps as arrows.
+/// Operations from left to right, each a bar from the level at which it runs to the one it leaves at; every value a
+/// line at its level while it is alive; bootstraps as arrows.
 fn draw_layer(layer: &LayerPlan) -> Result<String> {
     let bootstrapped = layer.steps.iter().flat_map(|step| &step.bootstraps).map(|bootstrap| bootstrap.to.0);
     let top = layer.steps.iter().map(|step| step.level.0).chain(bootstrapped).max().unwrap_or(0);

@@ -1,10 +1,9 @@
 //! What a model and a preset make ready for both parties, and the parties themselves.
 //!
-//! [`Model`] opens a directory, [`Setup`] fits its functions to a [`Preset`], places the bootstraps and counts the keys;
-//! client and server each make their half from the same set-up.
+//! [`Model`] opens a directory, [`Setup`] fits its functions to a [`Preset`], places the bootstraps and counts the
+//! keys; client and server each make their half from the same set-up.
 
 mod backend;
-pub mod calibrate;
 pub mod costs;
 mod memory;
 mod model;

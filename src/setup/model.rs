@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::calibrate::calibrate;
-use crate::calibration::table::{CALIBRATION_FILE, CalibrationTable, CalibrationTargets};
+use crate::calibration::calibrate::calibrate;
+use crate::calibration::measure::Margins;
+use crate::calibration::table::{CALIBRATION_FILE, CalibrationTable};
 use crate::contract::{Error, Result};
 use crate::model::config::LlamaConfig;
 use crate::model::prepared::{PreparedModel, TextPart, built_in};
@@ -17,9 +18,6 @@ pub type ProgressOf<'a> = dyn FnMut(&str, usize, usize) + 'a;
 const CALIBRATION_CONTEXT: usize = 128;
 /// Tokens of the model's own answer behind each built-in message.
 const CALIBRATION_ANSWER: usize = 24;
-/// Head-room of the softmax denominator that the levels of one softmax can still serve: every nat at the top costs
-/// precision at the bottom.
-const DENOMINATOR_TOP: f64 = 2.5;
 
 /// The bundled model, file by file.
 const BUNDLED: [(&str, &[u8]); 3] = [
@@ -51,9 +49,9 @@ struct Inner {
 }
 
 impl Model {
-    /// Opens a directory in Hugging Face layout: `config.json`, `tokenizer.json` and weights in safetensors. Ranges come
-    /// from `calibration.json` beside them; without one the model is calibrated here on texts built into this crate,
-    /// which takes seconds for the bundled model and minutes for one of 100 M parameters.
+    /// Opens a directory in Hugging Face layout: `config.json`, `tokenizer.json` and weights in safetensors. Ranges
+    /// come from `calibration.json` beside them; without one the model is calibrated here on texts built into this
+    /// crate, which takes seconds for the bundled model and minutes for one of 100 M parameters.
     ///
     /// Memory: the weights in f32, four bytes a parameter, and the file mapped.
     ///
@@ -80,7 +78,8 @@ impl Model {
         Self::read(directory.as_ref(), Some(calibration.as_ref()), None, &mut |_, _, _| {})
     }
 
-    /// The model that comes with this crate: two layers, 64 features, trained on Shakespeare. For first steps and tests.
+    /// The model that comes with this crate: two layers, 64 features, trained on Shakespeare. For first steps and
+    /// tests.
     ///
     /// # Errors
     /// [`Error::Io`] when no temporary directory can be written.
@@ -108,9 +107,7 @@ impl Model {
         let prepared = PreparedModel::read(directory)?;
         let weights = Weights::open(directory, prepared.model.config())?;
         let calibration = match calibration {
-            Some(path) => {
-                CalibrationTable::read(path, prepared.model.config(), &prepared.model.fingerprint())?
-            }
+            Some(path) => read_calibration(&prepared, path)?,
             None => stored_or_default_calibration(&prepared, directory, progress)?,
         };
         let inner = Inner {
@@ -165,8 +162,8 @@ impl Model {
         &self.inner.calibration
     }
 
-    /// Longest text, prompt and answer together, that the calibrated ranges cover: one and a half times the longest of the
-    /// calibration.
+    /// Longest text, prompt and answer together, that the calibrated ranges cover: one and a half times the longest
+    /// of the calibration.
     #[must_use]
     pub fn longest_text(&self) -> usize {
         3 * self.inner.calibration.longest_context / 2
@@ -192,15 +189,20 @@ pub fn stored_or_default_calibration(
 ) -> Result<CalibrationTable> {
     let path = directory.join(CALIBRATION_FILE);
     if path.is_file() {
-        return CalibrationTable::read(&path, prepared.model.config(), &prepared.model.fingerprint());
+        return read_calibration(prepared, &path);
     }
     let texts = |part| {
         let texts = built_in(part, prepared.frame.is_chat);
         prepared.private_tokens(&texts, CALIBRATION_CONTEXT, CALIBRATION_ANSWER)
     };
-    let targets = CalibrationTargets { denominator_top: DENOMINATOR_TOP, ..CalibrationTargets::default() };
     let (calibration, held_out) = (texts(TextPart::Calibration)?, texts(TextPart::HeldOut)?);
-    Ok(calibrate(prepared, &calibration, &held_out, &targets, progress)?.table)
+    Ok(calibrate(prepared, &calibration, &held_out, &Margins::default(), progress)?.table)
+}
+
+/// The calibration stored at `path`, which must be that of the model.
+fn read_calibration(prepared: &PreparedModel, path: &Path) -> Result<CalibrationTable> {
+    let (config, model) = (prepared.model.config(), prepared.model.fingerprint());
+    CalibrationTable::read(path, config, &model, &prepared.frame.prefix)
 }
 
 /// Writes the bundled model to a temporary directory, which is removed when the value is dropped.

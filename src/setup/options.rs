@@ -7,15 +7,15 @@ use sha2::{Digest, Sha256};
 use super::costs::built_in_for;
 use super::model::{Model, ProgressOf};
 use super::{Backend, MemoryNeeded, Preset, Scheme};
-use crate::calibration::ranges::DecoderRanges;
 use crate::ckks::container::Fingerprint;
 use crate::contract::{Error, Result};
 use crate::decoder::Decoder;
+use crate::decoder::functions::Accuracy;
 use crate::decoder::head::HeadSide;
 use crate::decoder::hidden_codec::HiddenCodec;
 use crate::decoder::keys::{KeyPlan, plan_keys};
-use crate::decoder::placement::{DecoderPlacement, place_decoder};
-use crate::decoder::plan::{Accuracy, DecoderPlan};
+use crate::decoder::placement::{DecoderPlacement, TokensOfCache, place_decoder};
+use crate::decoder::plan::DecoderPlan;
 use crate::generation::chat::GenerationRequest;
 use crate::generation::checkpoint::{CheckpointHeader, plan_digest};
 use crate::placement::{CostFile, Plan};
@@ -37,9 +37,16 @@ pub struct SetupOptions {
     costs: Option<CostFile>,
 }
 
+/// Functions with their bootstraps placed, and where the costs came from.
+struct PlacedFunctions {
+    plan: DecoderPlan,
+    costs: String,
+}
+
 impl SetupOptions {
-    /// The native backend under `preset`, a context of 128 tokens or as many as the model and its calibration have, waves of up to eight tokens,
-    /// the output head on the client, bootstraps placed by the costs built into this crate.
+    /// The native backend under `preset`, a context of 128 tokens or as many as the model and its calibration have,
+    /// waves of up to eight tokens, the output head on the client, bootstraps placed by the costs built into this
+    /// crate.
     #[must_use]
     pub fn new(preset: Preset) -> Self {
         let (backend, head) = (Backend::Native, HeadSide::Client);
@@ -91,8 +98,8 @@ impl SetupOptions {
     /// Makes the set-up for `model`. Cost: seconds for the bundled model, up to minutes for one of 100 M parameters.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for the backend `openfhe`, whose parameters only its client knows: see [`SetupOptions::build_on`];
-    /// those of [`SetupOptions::build_on`].
+    /// [`Error::Unsupported`] for the backend `openfhe`, whose parameters only its client knows: see
+    /// [`SetupOptions::build_on`]; those of [`SetupOptions::build_on`].
     pub fn build(self, model: &Model) -> Result<Setup> {
         let scheme = match self.backend {
             Backend::Native => Scheme::native(self.preset)?,
@@ -111,23 +118,12 @@ impl SetupOptions {
     /// Makes the set-up for `model` on `scheme`, and tells `progress` what it is at.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the context exceeds the model's or the model does not fit the slots; [`Error::Plan`] when the
-    /// plan belongs to something else, or no placement exists.
+    /// [`Error::Shape`] when the context exceeds the model's or the model does not fit the slots; [`Error::Plan`]
+    /// when the plan belongs to something else, or no placement exists.
     pub fn build_on(self, scheme: Scheme, model: &Model, progress: &mut ProgressOf<'_>) -> Result<Setup> {
         let context = self.checked_context(model)?;
         progress("placing bootstraps", 0, 3);
-        let functions = self.functions(&scheme, model)?;
-        let (plan, costs) = match &self.plan {
-            Some(plan) => {
-                plan.check(&scheme.for_placement().target(model.config(), &functions)?)?;
-                (functions.placed(plan)?, "those of the plan given".to_owned())
-            }
-            None => {
-                let costs = self.costs_for(&scheme)?;
-                let placement = place(model, &scheme, &functions, &costs, context)?;
-                (functions.placed(&placement.plan)?, costs.provenance)
-            }
-        };
+        let PlacedFunctions { plan, costs } = self.place(&scheme, model)?;
         progress("preparing the weights", 1, 3);
         let codec = HiddenCodec::new(model.config(), &plan, scheme.slots(), context)?;
         let decoder = Decoder::new(model.weights(), plan, scheme.slots(), context)?;
@@ -154,9 +150,8 @@ impl SetupOptions {
     /// # Errors
     /// [`Error::Plan`] for ranges that no function of the levels at hand covers.
     pub fn functions(&self, scheme: &Scheme, model: &Model) -> Result<DecoderPlan> {
-        let prefix = &model.prepared().prefix_cache;
-        let ranges = DecoderRanges::from_calibration(model.calibration(), model.config(), prefix)?;
-        DecoderPlan::new(model.config(), &ranges, Accuracy::default(), scheme.bootstrap())?
+        let ranges = &model.calibration().ranges;
+        DecoderPlan::new(model.config(), ranges, Accuracy::default(), scheme.bootstrap())?
             .with_head(self.head)
     }
 
@@ -167,6 +162,28 @@ impl SetupOptions {
     pub fn placement(&self, scheme: &Scheme, model: &Model) -> Result<DecoderPlacement> {
         let functions = self.functions(scheme, model)?;
         place(model, scheme, &functions, &self.costs_for(scheme)?, self.checked_context(model)?)
+    }
+
+    /// The functions of `model` on `scheme` with bootstraps where the plan given says, or else the cheapest one.
+    ///
+    /// # Errors
+    /// Those of [`SetupOptions::build_on`].
+    pub fn planned(&self, scheme: &Scheme, model: &Model) -> Result<DecoderPlan> {
+        Ok(self.place(scheme, model)?.plan)
+    }
+
+    fn place(&self, scheme: &Scheme, model: &Model) -> Result<PlacedFunctions> {
+        let functions = self.functions(scheme, model)?;
+        if let Some(plan) = &self.plan {
+            plan.check(&scheme.for_placement().target(model.config(), &functions)?)?;
+            return Ok(PlacedFunctions {
+                plan: functions.placed(plan)?,
+                costs: "those of the plan given".to_owned(),
+            });
+        }
+        let costs = self.costs_for(scheme)?;
+        let placement = place(model, scheme, &functions, &costs, self.checked_context(model)?)?;
+        Ok(PlacedFunctions { plan: functions.placed(&placement.plan)?, costs: costs.provenance })
     }
 
     fn costs_for(&self, scheme: &Scheme) -> Result<CostFile> {
@@ -196,8 +213,8 @@ fn place(
     costs: &CostFile,
     context: usize,
 ) -> Result<DecoderPlacement> {
-    let tokens = (context.saturating_sub(1), context);
-    place_decoder(model.weights(), functions, &scheme.for_placement(), costs, tokens)
+    let tokens = TokensOfCache { cached: context.saturating_sub(1), context };
+    place_decoder(model.config(), functions, &scheme.for_placement(), costs, tokens)
 }
 
 /// SHA-256 over everything that both parties must have in common.
@@ -213,8 +230,8 @@ fn digest(scheme: &Scheme, decoder: &Decoder, context: usize, wave: usize) -> Re
     Ok(Fingerprint::of(&hash.finalize()))
 }
 
-/// A model made ready for a preset: the functions that replace its non-linearities, where it bootstraps, how vectors are
-/// packed, and which evaluation keys that takes. The same on both sides; it holds the model's weights and no key.
+/// A model made ready for a preset: the functions that replace its non-linearities, where it bootstraps, how vectors
+/// are packed, and which evaluation keys that takes. The same on both sides; it holds the model's weights and no key.
 ///
 /// ```
 /// let model = cachemir::Model::bundled()?;
@@ -303,8 +320,8 @@ impl Setup {
         self.digest
     }
 
-    /// What a checkpoint of `request` under this set-up says at its start; `key` is the fingerprint of the stored secret key,
-    /// empty when nothing is encrypted.
+    /// What a checkpoint of `request` under this set-up says at its start; `key` is the fingerprint of the stored
+    /// secret key, empty when nothing is encrypted.
     ///
     /// # Errors
     /// Those of [`plan_digest`].

@@ -39,8 +39,8 @@ impl Client {
 }
 
 impl<K: contract::Client> Client<K> {
-    /// The client of `setup` that owns `secret`, which must be made for the parameters of `setup`: the simulator's, OpenFHE's,
-    /// or a native one with a seed of its own.
+    /// The client of `setup` that owns `secret`, which must be made for the parameters of `setup`: the simulator's,
+    /// OpenFHE's, or a native one with a seed of its own.
     pub fn with_secret(setup: &Setup, secret: K) -> Self {
         Self::from_parts(secret, setup.codec().clone(), setup.model().prepared(), setup.context())
             .with_server_head(setup.decoder().head())
@@ -51,11 +51,12 @@ impl<K: contract::Client> Client<K> {
 }
 
 impl Server {
-    /// The native server of `setup` with the evaluation keys that [`NativeEvaluator::write_to`] wrote: all it gets from the
-    /// client before the first message. Cost: reading them, and expanding their seeds.
+    /// The native server of `setup` with the evaluation keys that [`NativeEvaluator::write_to`] wrote: all it gets
+    /// from the client before the first message. Cost: reading them, and expanding their seeds.
     ///
     /// # Errors
-    /// [`crate::Error::Unsupported`] for a set-up of another backend; those of [`NativeEvaluator::read_from`] and [`Server::new`].
+    /// [`crate::Error::Unsupported`] for a set-up of another backend; those of [`NativeEvaluator::read_from`] and
+    /// [`Server::new`].
     pub fn from_keys(setup: &Setup, keys: impl Read) -> Result<Self> {
         Self::new(setup, NativeEvaluator::read_from(setup.scheme().native_parameters()?, keys)?)
     }
@@ -79,7 +80,8 @@ impl<E: Evaluator> Server<E> {
 }
 
 impl Shadow {
-    /// The simulator, exact, beside a run of `setup` that starts from the public prefix and bootstraps as `bootstrap` says.
+    /// The simulator, exact, beside a run of `setup` that starts from the public prefix and bootstraps as `bootstrap`
+    /// says.
     ///
     /// # Errors
     /// Those of [`Server::new`].

@@ -9,6 +9,7 @@ use super::Setup;
 use crate::backend::native::NativeClient;
 use crate::contract::{Error, Result};
 use crate::generation::checkpoint::{CHECKPOINT_FILE, key_fingerprint};
+use crate::measure::AtomicFile;
 use crate::model::files::read_bounded;
 
 /// The client's secret key beside a checkpoint.
@@ -23,11 +24,13 @@ pub struct StoredSecret {
 }
 
 impl StoredSecret {
-    /// The secret key in `directory`. Where there is none a fresh one for the native parameters of `setup` is made and written,
-    /// whole or not at all, readable by its owner alone; not beside a checkpoint, whose caches nothing else opens.
+    /// The secret key in `directory`. Where there is none a fresh one for the native parameters of `setup` is made
+    /// and written, whole or not at all, readable by its owner alone; not beside a checkpoint, whose caches nothing
+    /// else opens.
     ///
     /// # Errors
-    /// [`Error::Plan`] for a checkpoint without its key; [`Error::Io`]; [`Error::Unsupported`] for a set-up of another backend.
+    /// [`Error::Plan`] for a checkpoint without its key; [`Error::Io`]; [`Error::Unsupported`] for a set-up of
+    /// another backend.
     pub fn open_or_create(setup: &Setup, directory: &Path) -> Result<Self> {
         let path = directory.join(SECRET_KEY_FILE);
         if path.exists() {
@@ -45,9 +48,9 @@ impl StoredSecret {
         let io = |source| Error::Io { path: path.display().to_string(), source };
         std::fs::create_dir_all(directory).map_err(io)?;
         // A temporary file is private to its owner from the start; it becomes the key in one step.
-        let mut file = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
-        file.write_all(&secret).and_then(|()| file.as_file().sync_all()).map_err(io)?;
-        file.persist_noclobber(&path).map_err(|error| io(error.error))?;
+        let mut file = AtomicFile::create(&path).map_err(io)?;
+        file.write_all(&secret).map_err(io)?;
+        file.commit_new().map_err(io)?;
         Ok(Self { secret, path })
     }
 

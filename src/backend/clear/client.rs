@@ -23,6 +23,16 @@ impl ClearClient {
         Self { parameters: Arc::new(parameters), noise }
     }
 
+    /// A ciphertext without slot values, at the canonical scale of `level`. Operations on it keep levels and scales,
+    /// record keys and are refused as on any other, but compute nothing and never ask for a lazy diagonal: to count
+    /// vectors too large to compute.
+    ///
+    /// # Errors
+    /// [`Error::LevelOutOfRange`] for a level outside the chain.
+    pub fn encrypt_blank(&self, level: Level) -> Result<ClearCiphertext> {
+        Ok(ClearCiphertext::new(Vec::new(), level, self.parameters.chain.canonical_scale(level)?))
+    }
+
     /// Evaluator that has every key and records which ones are used; see [`ClearEvaluator::recorded`].
     #[must_use]
     pub fn dry_run(&self) -> ClearEvaluator {

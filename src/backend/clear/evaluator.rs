@@ -266,9 +266,11 @@ impl Evaluator for ClearEvaluator {
         let product_scale = a.scale * scale;
         check_room("linear_transform", &self.parameters.chain, product_scale, a.level)?;
         let slots = self.slots();
-        let mut sum = vec![Complex64::ZERO; slots];
+        // As many slots as the input has: none when it is blank.
+        let zeros = vec![Complex64::ZERO; a.values.len()];
+        let mut sum = zeros.clone();
         for giant in &transform.giants {
-            let mut inner = vec![Complex64::ZERO; slots];
+            let mut inner = zeros.clone();
             for (step, diagonal) in &giant.babies {
                 let step = normalize_step(*step, slots);
                 self.use_rotation(step, a.level)?;
@@ -279,12 +281,14 @@ impl Evaluator for ClearEvaluator {
                         check_scales("linear_transform", plaintext.scale, scale)?;
                         *plaintext
                     }
+                    // Blank: levels, scales and keys only.
+                    Diagonal::Lazy(_) if a.values.is_empty() => continue,
                     Diagonal::Lazy(values) => {
                         lazy = self.encode(&values(), a.level, scale)?;
                         &lazy
                     }
                 };
-                let (head, tail) = a.values.split_at(step);
+                let (head, tail) = a.values.split_at(step.min(a.values.len()));
                 for ((acc, x), p) in inner.iter_mut().zip(tail.iter().chain(head)).zip(diagonal.values.iter())
                 {
                     *acc += x * p;
@@ -292,7 +296,7 @@ impl Evaluator for ClearEvaluator {
             }
             let step = normalize_step(giant.step, slots);
             self.use_rotation(step, a.level)?;
-            let (head, tail) = inner.split_at(step);
+            let (head, tail) = inner.split_at(step.min(inner.len()));
             for (acc, x) in sum.iter_mut().zip(tail.iter().chain(head)) {
                 *acc += x;
             }

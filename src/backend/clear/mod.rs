@@ -15,6 +15,7 @@ pub use ciphertext::{ClearCiphertext, ClearPlaintext, ClearTensor};
 pub use client::ClearClient;
 pub use evaluator::ClearEvaluator;
 pub use noise::NoiseModel;
+pub(crate) use noise::SECOND_ITERATION;
 pub use parameters::ClearParameters;
 
 #[cfg(test)]

@@ -56,7 +56,8 @@ pub struct LayerWeights {
 }
 
 impl Weights {
-    /// Opens the weights of `directory` and checks every tensor the configuration calls for, and that no other is there.
+    /// Opens the weights of `directory` and checks every tensor the configuration calls for, and that no other is
+    /// there.
     ///
     /// # Errors
     /// [`Error::Model`] when no weights are there, a shard or a tensor is missing, a file is cut off or its header
@@ -131,8 +132,8 @@ impl Weights {
         if self.config.tie_word_embeddings { Ok(None) } else { self.matrix(OUTPUT_HEAD).map(Some) }
     }
 
-    /// SHA-256, in hexadecimal, over the configuration and every value of every weight, as f32: tells any two models apart,
-    /// and is equal however the same numbers are stored. Reads all weights once.
+    /// SHA-256, in hexadecimal, over the configuration and every value of every weight, as f32: tells any two models
+    /// apart, and is equal however the same numbers are stored. Reads all weights once.
     ///
     /// # Errors
     /// [`Error::Model`] when a value is NaN, infinite or beyond any trained weight.

@@ -142,8 +142,8 @@ fn missing(
 
 /// Refuses tensors that this crate would pass over in silence.
 ///
-/// Harmless are stored RoPE frequencies, which are computed anyway, biases that are all zero, and a second copy of a tied
-/// embedding (compared by [`super::Weights::open`]).
+/// Harmless are stored RoPE frequencies, which are computed anyway, biases that are all zero, and a second copy of a
+/// tied embedding (compared by [`super::Weights::open`]).
 ///
 /// # Errors
 /// [`crate::contract::Error::Model`] with the first names and their number.

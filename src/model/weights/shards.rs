@@ -1,7 +1,7 @@
 //! Files that hold the weights of a model directory, and which of them are there.
 //!
-//! One `model.safetensors`; or shards with `model.safetensors.index.json`; or a complete set of shards without an index.
-//! Anything else is an error that says what lies there instead.
+//! One `model.safetensors`; or shards with `model.safetensors.index.json`; or a complete set of shards without an
+//! index. Anything else is an error that says what lies there instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
