@@ -10,6 +10,7 @@ pub mod few;
 mod mod_raise;
 mod overflow;
 mod parameters;
+mod presets;
 mod stored_keys;
 #[cfg(test)]
 mod stored_keys_tests;
