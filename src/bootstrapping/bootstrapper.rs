@@ -86,7 +86,7 @@ impl Bootstrapper {
         keys: &BootstrapKeys,
     ) -> Result<Self> {
         parameters.check()?;
-        Self::with_keys(parameters, keys, ModRaise::generate(client, parameters)?)
+        Self::with_keys(parameters, keys, ModRaise::generate(client, parameters, !keys.few.is_empty())?)
     }
 
     /// The bootstrapper of what `keys` names with the keys of ModRaise, however they came here: no client is needed.
@@ -216,9 +216,7 @@ impl Bootstrapper {
             }
             Refreshed::Few(values) => {
                 let few = self.few(values)?;
-                let transforms = encoded(&few.encoded, || few.circuit.encode(evaluator))?;
-                let bottom = few.circuit.to_coefficients(evaluator, transforms, a)?;
-                self.mod_raise.raise(&bottom, few.circuit.raised_scale(evaluator)?)
+                self.raised_few(evaluator, a, few, 1)
             }
         }
     }
@@ -234,10 +232,23 @@ impl Bootstrapper {
         a: &Ciphertext,
         values: &FewValues,
     ) -> Result<Ciphertext> {
-        let raised = self.raised(evaluator, a, &Refreshed::Few(values.clone()))?;
         let few = self.few(values)?;
+        let raised = self.raised_few(evaluator, a, few, few.circuit.copies_raised())?;
         let transforms = encoded(&few.encoded, || few.circuit.encode(evaluator))?;
         Ok(few.circuit.parts(evaluator, transforms, raised)?.0)
+    }
+
+    /// The sum of `copies` rotations of the raised ciphertext of few values.
+    fn raised_few(
+        &self,
+        evaluator: &CkksEvaluator,
+        a: &Ciphertext,
+        few: &PreparedFew,
+        copies: usize,
+    ) -> Result<Ciphertext> {
+        let transforms = encoded(&few.encoded, || few.circuit.encode(evaluator))?;
+        let bottom = few.circuit.to_coefficients(evaluator, transforms, a)?;
+        self.mod_raise.raise_traced(&bottom, few.circuit.raised_scale(evaluator)?, copies)
     }
 
     fn all(&self, period: usize) -> Result<&PreparedAll> {
@@ -250,10 +261,10 @@ impl Bootstrapper {
 
     /// One iteration, to the highest level of its kind.
     fn once(&self, evaluator: &CkksEvaluator, a: &Ciphertext, refreshed: &Refreshed) -> Result<Ciphertext> {
-        let raised = self.raised(evaluator, a, refreshed)?;
         let chain = evaluator.chain();
         match refreshed {
             Refreshed::All { period, real } => {
+                let raised = self.raised(evaluator, a, refreshed)?;
                 let scale = chain.canonical_scale(Level(self.parameters.output_level()))?;
                 let all = self.all(*period)?;
                 let transforms = encoded(&all.encoded, || all.circuit.encode(evaluator))?;
@@ -261,6 +272,7 @@ impl Bootstrapper {
             }
             Refreshed::Few(values) => {
                 let few = self.few(values)?;
+                let raised = self.raised_few(evaluator, a, few, few.circuit.copies_raised())?;
                 let transforms = encoded(&few.encoded, || few.circuit.encode(evaluator))?;
                 let scale = chain.canonical_scale(few.circuit.output_level(chain.max_level()))?;
                 few.circuit.from_coefficients(evaluator, transforms, raised, scale)

@@ -10,6 +10,7 @@ pub mod few;
 mod mod_raise;
 mod overflow;
 mod parameters;
+mod presets;
 mod stored_keys;
 #[cfg(test)]
 mod stored_keys_tests;
@@ -17,6 +18,6 @@ mod stored_keys_tests;
 pub use bootstrapper::Bootstrapper;
 pub use circuit::{BootstrapCircuit, EncodedTransforms};
 pub use eval_mod::EvalMod;
-pub use mod_raise::ModRaise;
+pub use mod_raise::{ModRaise, TRACED};
 pub use overflow::{expected_at_least, integer_parts};
 pub use parameters::{BootstrapParameters, FewParameters, log2_irwin_hall_tail};

@@ -2,13 +2,14 @@
 //!
 //! The first section lists what is bootstrapped: the number of slot counts and those, the number of layouts of few values and
 //! for each whether it is real, how many slots it has, and which. Without any it is all there is. Then come the switching key
-//! to the sparse secret (limbs, special limbs, seed of its uniform halves, the halves b_d) and the one back (seed, b). Sizes
+//! to the sparse secret (limbs, special limbs, seed of its uniform halves, the halves b_d) and those back (seed, each b): one, or
+//! eight where few values are bootstrapped. Sizes
 //! follow from the parameters and must agree with what the container states; memory is taken as the data arrives.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use super::mod_raise::SPECIAL_LIMBS;
+use super::mod_raise::{SPECIAL_LIMBS, SingleDigit};
 use super::{BootstrapParameters, Bootstrapper, ModRaise};
 use crate::ckks::container::{Kind, container_bytes};
 use crate::ckks::fields::{FieldReader, extend_u64};
@@ -24,7 +25,7 @@ const HEAD_BYTES: usize = 16 + SEED_BYTES;
 /// Most slot counts (the powers of two), and most layouts of few values.
 const MAX_COUNT: usize = 64;
 
-/// Words of the halves b of both keys.
+/// Words of the halves b of the key to the sparse secret, and of one key back.
 struct Words {
     to_sparse: usize,
     to_dense: usize,
@@ -62,7 +63,9 @@ impl Bootstrapper {
                 container.write_words(half.words())?;
             }
             container.write(seed)?;
-            container.write_words(to_dense.0.words())?;
+            for key in to_dense {
+                container.write_words(key.b.words())?;
+            }
         }
         container.finish().map(drop)
     }
@@ -96,7 +99,8 @@ impl Bootstrapper {
             return Ok(None);
         }
         let words = Words::of(ring, parameters)?;
-        let wanted = [HEAD_BYTES + 8 * words.to_sparse, SEED_BYTES + 8 * words.to_dense];
+        let back = ModRaise::keys_back(!keys.few.is_empty());
+        let wanted = [HEAD_BYTES + 8 * words.to_sparse, SEED_BYTES + 8 * back * words.to_dense];
         let stated = container.lengths().get(1..).unwrap_or_default();
         if stated != wanted.map(|bytes| bytes as u64) {
             return Err(
@@ -107,15 +111,16 @@ impl Bootstrapper {
         let mut seed = [0; SEED_BYTES];
         container.read(&mut seed)?;
         let context = ring.ring();
-        let b = RnsPolynomial::from_words(
-            context,
-            container.words(words.to_dense)?,
-            context.chain_limbs(),
-            SPECIAL_LIMBS,
-        )?;
+        let limbs = context.chain_limbs();
+        let to_dense = (0..back)
+            .map(|number| {
+                let words = container.words(words.to_dense)?;
+                let b = RnsPolynomial::from_words(context, words, limbs, SPECIAL_LIMBS)?;
+                SingleDigit::from_parts(context, b, &seed, number)
+            })
+            .collect::<Result<Vec<_>>>()?;
         container.finish_container()?;
-        let a = ModRaise::uniform_half(context, &seed)?;
-        let mod_raise = ModRaise { parameters: Arc::clone(ring), to_sparse, to_dense: (b, a), seed };
+        let mod_raise = ModRaise { parameters: Arc::clone(ring), to_sparse, to_dense, seed };
         Self::with_keys(parameters, &keys, mod_raise).map(Some)
     }
 }
@@ -124,9 +129,10 @@ impl Bootstrapper {
 fn lengths(bootstrapper: Option<&Bootstrapper>) -> Vec<u64> {
     let list = 8 * listed(bootstrapper).len();
     let Some(keys) = bootstrapper else { return vec![list as u64] };
-    let (sparse, dense) = (keys.mod_raise().to_sparse.digits(), &keys.mod_raise().to_dense.0);
+    let (sparse, dense) = (keys.mod_raise().to_sparse.digits(), &keys.mod_raise().to_dense);
+    let back: usize = dense.iter().map(|key| key.b.words().len()).sum();
     let words: usize = sparse.iter().map(|(b, _)| b.words().len()).sum();
-    [list, HEAD_BYTES + 8 * words, SEED_BYTES + 8 * dense.words().len()].map(|bytes| bytes as u64).to_vec()
+    [list, HEAD_BYTES + 8 * words, SEED_BYTES + 8 * back].map(|bytes| bytes as u64).to_vec()
 }
 
 /// The words of the first section.

@@ -72,7 +72,7 @@ pub fn keys_of(parameters: &BootstrapParameters, ring: &Parameters) -> Result<Ve
     let evaluation = KeySwitchingKey::predicted_bytes(degree, context.chain_limbs(), context.special_limbs());
     let (sparse_bits, sparse) = ModRaise::ephemeral_key(ring, parameters)?;
     let to_sparse = KeySwitchingKey::predicted_bytes(degree, 1, parameters.ephemeral_special_primes);
-    let to_dense = ModRaise::predicted_bytes(ring, parameters)?.saturating_sub(to_sparse);
+    let to_dense = ModRaise::predicted_bytes(ring, parameters, false)?.saturating_sub(to_sparse);
     let dense = SecretKind::UniformTernary;
     Ok(vec![
         key("evaluation", ring.log2_qp_full()?, dense, evaluation),

@@ -86,8 +86,8 @@ impl NativeClient {
     pub fn predicted_key_bytes(&self, request: &KeyRequest) -> Result<u64> {
         let parameters = self.inner.parameters();
         let mut bytes = EvaluationKeys::predicted_bytes(parameters, &self.full_request(request)?)?;
-        if let (Some(bootstrapping), Some(_)) = (&self.bootstrapping, &request.bootstrapping) {
-            bytes += ModRaise::predicted_bytes(parameters, bootstrapping)?;
+        if let (Some(bootstrapping), Some(keys)) = (&self.bootstrapping, &request.bootstrapping) {
+            bytes += ModRaise::predicted_bytes(parameters, bootstrapping, !keys.few.is_empty())?;
         }
         Ok(bytes)
     }

@@ -7,7 +7,7 @@
 
 use super::plan::{FewPlan, Reduction};
 use super::transform::{EncodedTransform, right, rotate_and_add};
-use crate::bootstrapping::{BootstrapParameters, EvalMod};
+use crate::bootstrapping::{BootstrapParameters, EvalMod, TRACED};
 use crate::contract::{
     CiphertextInfo, Complex64, Error, Evaluator, FewValues, KeyRequest, Level, LinearTerm, Result, Scale,
 };
@@ -91,7 +91,10 @@ impl FewCircuit {
         }
         self.plan.down.request_steps(&mut request, INPUT);
         for repetition in self.repetitions() {
-            request.rotation(repetition, INPUT).rotation(repetition, top);
+            request.rotation(repetition, INPUT);
+        }
+        for repetition in self.repetitions_left() {
+            request.rotation(repetition, top);
         }
         self.plan.up.request_steps(&mut request, top);
         for tooth in &self.plan.up.teeth {
@@ -152,7 +155,14 @@ impl FewCircuit {
         Ok(Scale(self.bottom_scale(evaluator)?.0 * self.message_ratio * self.interval * copies))
     }
 
-    /// What EvalMod reduces of a raised ciphertext at [`Self::raised_scale`]: x/K in every slot, real; the imaginary parts apart
+    /// Rotations, by multiples of S over it, whose sum ModRaise is to give ([`crate::bootstrapping::ModRaise::raise_traced`]): the
+    /// first steps of the trace.
+    #[must_use]
+    pub fn copies_raised(&self) -> usize {
+        TRACED.min(self.total / self.plan.up.period.max(1))
+    }
+
+    /// What EvalMod reduces of a ciphertext raised with [`Self::copies_raised`] at [`Self::raised_scale`]: x/K in every slot, real; the imaginary parts apart
     /// where they have no room beside the real ones.
     ///
     /// # Errors
@@ -163,7 +173,7 @@ impl FewCircuit {
         encoded: &EncodedFew<E::Plaintext>,
         raised: E::Ciphertext,
     ) -> Result<(E::Ciphertext, Option<E::Ciphertext>)> {
-        let traced = rotate_and_add(evaluator, raised, self.repetitions().map(signed))?;
+        let traced = rotate_and_add(evaluator, raised, self.repetitions_left().map(signed))?;
         // Teeth and conjugate are added before the rescale, which divides their noise away.
         let steps = encoded.up.apply(evaluator, &traced)?;
         drop(traced);
@@ -180,7 +190,7 @@ impl FewCircuit {
         Ok((real_parts, Some(evaluator.rescale(&imaginary_parts)?)))
     }
 
-    /// The values of a raised ciphertext at [`Self::raised_scale`], back in their slots at exactly `scale`; junk elsewhere.
+    /// The values of a ciphertext raised with [`Self::copies_raised`] at [`Self::raised_scale`], back in their slots at exactly `scale`; junk elsewhere.
     ///
     /// # Errors
     /// [`Error::LevelExhausted`], [`Error::RotationKey`], [`Error::EvaluationKey`].
@@ -212,6 +222,12 @@ impl FewCircuit {
         let total = self.total;
         std::iter::successors(Some(self.plan.up.period), |step| Some(step * 2))
             .take_while(move |step| *step < total)
+    }
+
+    /// Those of [`Self::repetitions`] that ModRaise leaves.
+    fn repetitions_left(&self) -> impl Iterator<Item = usize> {
+        let raised = self.total / self.copies_raised().max(1);
+        self.repetitions().take_while(move |step| *step < raised)
     }
 }
 

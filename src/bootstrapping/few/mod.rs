@@ -3,8 +3,8 @@
 //! A decode step refreshes some 600 numbers. 2n real numbers fit the coefficients of X^(N/2n), a polynomial of a subring whose
 //! slots repeat with period n. So dense n × n transforms spread their diagonals over the repetitions and take n²/S plaintexts
 //! and *one level* each, the permutation into the decoder's layout included (ePrint 2026/1023 has the idea; own derivation,
-//! `spec/sparse_bootstrap_reference.py`). ModRaise adds multiples of q0 to all N coefficients; the trace (log2(S/n)
-//! rotations) removes those outside the subring. Real and imaginary parts lie side by side, so that EvalMod runs once.
+//! `spec/sparse_bootstrap_reference.py`). ModRaise adds multiples of q0 to all N coefficients; the trace removes those outside
+//! the subring: eight copies are summed by [`super::ModRaise`] itself, the others by log2(S/8n) rotations. Real and imaginary parts lie side by side, so that EvalMod runs once.
 //! Order of the steps as in [`super::BootstrapParameters`]: SlotsToCoeffs first.
 //!
 //! # Junk, and the probability that it does harm

@@ -100,7 +100,12 @@ proptest! {
         let scale = circuit.raised_scale(&counting).unwrap();
         // The label counts the repetitions of the period, which the trace brings.
         let label = scale.0 / counting.chain().log2_modulus(Level(0)).unwrap().exp2();
-        let raised: Vec<Complex64> = slots_of(&raised).iter().map(|z| z / label).collect();
+        let slots_raised: Vec<Complex64> = slots_of(&raised).iter().map(|z| z / label).collect();
+        // ModRaise gives the first steps of the trace.
+        let apart = TOTAL / circuit.copies_raised();
+        let raised: Vec<Complex64> = (0..TOTAL)
+            .map(|slot| slots_raised.iter().skip(slot % apart).step_by(apart).sum())
+            .collect();
         prop_assert!(label >= interval * 0.999);
         let raised = ClearCiphertext::new(raised, top, scale);
         let output = circuit.output_level(top);
