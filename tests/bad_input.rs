@@ -246,8 +246,8 @@ fn verification_fails_loudly_and_a_damaged_checkpoint_before_any_key_is_made() {
     assert_program_refuses(&clear, &["checkpoint", "8 bytes"]);
 }
 
-/// Waves are compared behind their last tokens; bootstraps wrong by 2^-4 take a value out of its interval, and what was compared
-/// before is still written.
+/// Waves are compared behind their last tokens; bootstraps wrong by 2^-4 take a value out of its interval, and what
+/// was compared before is still written.
 #[test]
 fn a_comparison_counts_waves_and_keeps_what_it_has_when_it_ends_early() {
     let folder = tempfile::tempdir().unwrap();
@@ -263,6 +263,47 @@ fn a_comparison_counts_waves_and_keeps_what_it_has_when_it_ends_early() {
     assert_program_refuses(&[&eval[..], &["--noise-bits", "4"]].concat(), &["ended early", "bound"]);
     let stopped = report();
     assert!(stopped["stopped"].as_str().is_some_and(|why| why.contains("at position")), "{stopped}");
+    assert_eq!(stopped["out_of_interval"].as_array().map(Vec::len), Some(1), "{stopped}");
+}
+
+#[test]
+fn a_calibration_of_an_older_version_is_refused_with_the_verb_that_makes_it_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calibration.json");
+    let eval = ["eval", "--backend", "twin", "--positions", "4", "--calibration", path.to_str().unwrap()];
+    std::fs::write(&path, br#"{"format_version":2,"model":"x","targets":{},"layers":[]}"#).unwrap();
+    assert_program_refuses(&eval, &["format 2", "reads 3", "cachemir calibrate"]);
+    std::fs::write(&path, b"[1, 2").unwrap();
+    assert_program_refuses(&eval, &["not a calibration", "cachemir calibrate"]);
+}
+
+#[test]
+fn a_run_that_encrypts_nothing_says_so_in_its_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, table) = (folder.path().join("report.json"), folder.path().join("calibration.json"));
+    let (file, table) = (file.to_str().unwrap(), table.to_str().unwrap());
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny-shakespeare-llama");
+    let run = |arguments: &[&str]| -> serde_json::Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_cachemir"))
+            .args(arguments)
+            .args(["--preset", "n16", "--json", file])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+    };
+    let calibrate = run(&["calibrate", "--model", model, "--output", table, "--context", "40"]);
+    assert_eq!((&calibrate["insecure"], &calibrate["out_of_interval"]), (&true.into(), &0.into()));
+    let levels = calibrate["function_levels"].as_array().unwrap();
+    assert_eq!(levels.len(), 2);
+    assert!(levels.iter().all(|layer| layer["silu"].as_u64().is_some_and(|levels| levels > 0)), "{levels:?}");
+    let twin = run(&["eval", "--backend", "twin", "--calibration", table, "--positions", "30"]);
+    assert_eq!((&twin["insecure"], &twin["backend"]), (&true.into(), &"twin".into()));
+    assert_eq!((&twin["positions"], &twin["top1"]), (&30.into(), &1.0.into()));
+    // The decoder itself, on the simulator, is what runs unless another is named.
+    let decoder = run(&["eval", "--calibration", table, "--positions", "3"]);
+    assert_eq!((&decoder["insecure"], &decoder["backend"]), (&true.into(), &"clear".into()));
+    assert_eq!(decoder["out_of_interval"], serde_json::json!([]));
 }
 
 #[test]

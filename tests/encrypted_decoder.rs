@@ -7,28 +7,30 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use cachemir::backend::clear::{ClearClient, ClearEvaluator, ClearParameters, NoiseModel};
+use cachemir::calibration::calibrate::calibrate;
+use cachemir::calibration::measure::Margins;
 use cachemir::calibration::ranges::DecoderRanges;
-use cachemir::calibration::table::{CalibrationTable, CalibrationTargets};
+use cachemir::calibration::table::CalibrationTable;
 use cachemir::contract::{BootstrapSummary, Complex64, Error, Level, LevelChain};
+use cachemir::decoder::functions::Accuracy;
 use cachemir::decoder::head::{Answer, HeadSide};
 use cachemir::decoder::hidden_codec::HiddenCodec;
 use cachemir::decoder::keys::plan_keys;
-use cachemir::decoder::placement::{DecoderPlacement, PlacementScheme, place_decoder};
-use cachemir::decoder::plan::{Accuracy, DecoderPlan};
+use cachemir::decoder::placement::{DecoderPlacement, PlacementScheme, TokensOfCache, place_decoder};
+use cachemir::decoder::plan::DecoderPlan;
 use cachemir::decoder::{Decoder, Progress};
+use cachemir::generation::chat::{Chat, GenerationRequest};
 use cachemir::generation::checkpoint::{CheckpointHeader, plan_digest, read_checkpoint, write_checkpoint};
-use cachemir::generation::client::GenerationClient;
+use cachemir::generation::client::Client;
 use cachemir::generation::sampling::Sampling;
-use cachemir::generation::server::GenerationServer;
-use cachemir::generation::session::{GenerationRequest, Session};
+use cachemir::generation::server::Server;
 use cachemir::model::block_functions::ExactFunctions;
 use cachemir::model::prepared::{PreparedModel, TextPart, built_in};
 use cachemir::model::weights::Weights;
 use cachemir::placement::{CostFile, Plan};
-use cachemir::setup::calibrate::calibrate;
 
 const SLOTS: usize = 2048;
 const CONTEXT: usize = 64;
@@ -50,11 +52,11 @@ fn parameters() -> ClearParameters {
 
 /// The tiny model, calibrated on the built-in texts, and its decoder, which runs by the solver's plan.
 struct Fixture {
-    prepared: PreparedModel,
+    prepared: Arc<PreparedModel>,
     /// Bootstraps by hand.
     functions: DecoderPlan,
     placement: DecoderPlacement,
-    decoder: Decoder,
+    decoder: Arc<Decoder>,
     table: CalibrationTable,
 }
 
@@ -65,19 +67,17 @@ fn scheme(chain: &LevelChain) -> PlacementScheme<'_> {
 fn fixture() -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
-        let prepared = PreparedModel::read(&tiny()).unwrap();
+        let prepared = Arc::new(PreparedModel::read(&tiny()).unwrap());
         let config = prepared.model.config();
         let texts = |part| prepared.private_tokens(&built_in(part, false), 128, 0).unwrap();
-        let targets = CalibrationTargets { denominator_top: 2.5, ..CalibrationTargets::default() };
         let (calibration, held_out) = (texts(TextPart::Calibration), texts(TextPart::HeldOut));
-        let table = calibrate(&prepared, &calibration, &held_out, &targets, &mut |_, _, _| {}).unwrap().table;
-        let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache).unwrap();
-        let functions = DecoderPlan::new(config, &ranges, Accuracy::default(), summary()).unwrap();
+        let table = calibrate(&prepared, &calibration, &held_out, &Margins::default(), &mut |_, _, _| {}).unwrap().table;
+        let functions = DecoderPlan::new(config, &table.ranges, Accuracy::default(), summary()).unwrap();
         let weights = Weights::open(&tiny(), config).unwrap();
-        let costs = CostFile::parse(include_str!("../src/cli/built_in_costs/n16.json")).unwrap();
+        let costs = CostFile::parse(include_str!("../src/setup/built_in_costs/n16.json")).unwrap();
         let chain = parameters().chain;
-        let tokens = (CONTEXT - 1, CONTEXT);
-        let placement = place_decoder(&weights, &functions, &scheme(&chain), &costs, tokens).unwrap();
+        let tokens = TokensOfCache { cached: CONTEXT - 1, context: CONTEXT };
+        let placement = place_decoder(config, &functions, &scheme(&chain), &costs, tokens).unwrap();
         let plan = functions.clone().placed(&placement.plan).unwrap();
         for (index, layer) in plan.layers.iter().enumerate() {
             let softmax = &layer.attention.softmax;
@@ -94,7 +94,7 @@ fn fixture() -> &'static Fixture {
                 layer.key_level
             );
         }
-        let decoder = Decoder::new(&weights, plan, SLOTS, CONTEXT).unwrap();
+        let decoder = Arc::new(Decoder::new(&weights, plan, SLOTS, CONTEXT).unwrap());
         Fixture { prepared, functions, placement, decoder, table }
     })
 }
@@ -111,10 +111,7 @@ fn request(count: usize) -> GenerationRequest {
 }
 
 /// Client of `parameters` and an evaluator with the planned keys only.
-fn parties(
-    parameters: ClearParameters,
-    wave: usize,
-) -> (GenerationClient<'static, ClearClient>, ClearEvaluator) {
+fn parties(parameters: ClearParameters, wave: usize) -> (Client<ClearClient>, ClearEvaluator) {
     parties_of(&fixture().decoder, parameters, wave)
 }
 
@@ -123,24 +120,24 @@ fn parties_of(
     decoder: &Decoder,
     parameters: ClearParameters,
     wave: usize,
-) -> (GenerationClient<'static, ClearClient>, ClearEvaluator) {
+) -> (Client<ClearClient>, ClearEvaluator) {
     let prepared = &fixture().prepared;
     let codec = HiddenCodec::new(prepared.model.config(), decoder.plan(), SLOTS, CONTEXT).unwrap();
     let keys = plan_keys(decoder, &parameters.chain, summary(), wave).unwrap();
     assert_eq!(keys.operations.bootstraps, decoder.plan().refreshes_per_token(), "as planned");
-    let client = GenerationClient::new(ClearClient::new(parameters), codec, &prepared.model)
+    let client = Client::from_parts(ClearClient::new(parameters), codec, prepared, CONTEXT)
         .with_server_head(decoder.head());
     let evaluator = client.evaluation_keys(&keys.request).unwrap();
     (client, evaluator)
 }
 
-fn session(parameters: ClearParameters, count: usize) -> Session<'static, ClearClient> {
+/// Client and server at the start of a text.
+fn session(parameters: ClearParameters) -> (Client<ClearClient>, Server<ClearEvaluator>) {
     let Fixture { prepared, decoder, .. } = fixture();
     let (client, evaluator) = parties(parameters, 1);
     let mut state = decoder.new_state();
     decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache).unwrap();
-    let server = GenerationServer::new(decoder, evaluator, state);
-    Session::new(client, server, request(count), Vec::new()).unwrap()
+    (client, Server::from_parts(decoder, evaluator, state))
 }
 
 /// Generates `count` tokens, requires those of the exact model wherever its gap exceeds twice the error, and returns the
@@ -152,25 +149,22 @@ fn compare(parameters: ClearParameters, count: usize) -> f32 {
 /// See [`compare`]; with `check` the tokens are required.
 fn logit_error(parameters: ClearParameters, count: usize, check: bool) -> f32 {
     let prepared = &fixture().prepared;
-    let mut session = session(parameters, count);
+    let (client, mut server) = session(parameters);
+    let mut chat = Chat::of_request(&client, request(count)).unwrap();
     let mut cache = prepared.prefix_cache.clone();
     let mut pending = PROMPT.to_vec();
     let mut worst: f32 = 0.0;
-    while let Some(step) = session.next_token(&mut |_, _, _| {}).unwrap() {
+    while let Some(step) = chat.next(&mut server).unwrap() {
         let hidden = prepared.model.forward(&pending, &mut cache, &mut ExactFunctions).unwrap();
         let logits = prepared.model.logits(&hidden);
         let exact = logits.row(logits.nrows() - 1).to_vec();
         let error = step.logits.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         let want = Sampling::greedy().pick(&exact, 0).unwrap();
-        let gap = exact[want as usize] - exact[step.token as usize];
-        println!("token {} (exact {want}), logit error {error:.4}", step.token);
-        assert!(
-            !check || step.token == want || gap <= 2.0 * error,
-            "{} instead of {want}, gap {gap}",
-            step.token
-        );
+        let gap = exact[want as usize] - exact[step.id as usize];
+        println!("token {} (exact {want}), logit error {error:.4}", step.id);
+        assert!(!check || step.id == want || gap <= 2.0 * error, "{} instead of {want}, gap {gap}", step.id);
         worst = worst.max(error);
-        pending = vec![step.token];
+        pending = vec![step.id];
     }
     worst
 }
@@ -232,8 +226,10 @@ fn waves_are_right(decoder: &Decoder) {
             left = rest;
             let encrypted = client.encrypt_tokens(own).unwrap();
             let mut count = |progress: Progress, _: &_| bootstraps += usize::from(progress.refreshed);
-            let wave = (&encrypted, *wave);
-            answer = decoder.step_wave(&evaluator, &mut state, wave, left.is_empty(), &mut count).unwrap();
+            let wants_output = left.is_empty();
+            answer = decoder
+                .step_wave(&evaluator, &mut state, &encrypted, *wave, wants_output, &mut count)
+                .unwrap();
         }
         assert_eq!(state.position(), prepared.frame.prefix.len() + tokens.len());
         (client.logits(&answer.unwrap()).unwrap(), bootstraps)
@@ -253,9 +249,9 @@ fn waves_are_right(decoder: &Decoder) {
     let exact = exact.row(exact.nrows() - 1).to_vec();
     let error = alone.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(error <= 0.05, "{error} from the exact model");
-    let one = client.encrypt_token(tokens[0]).unwrap();
-    let too_many = (&one, decoder.wave_capacity() + 1);
-    let refused = decoder.step_wave(&evaluator, &mut decoder.new_state(), too_many, true, &mut |_, _| {});
+    let one = client.encrypt_tokens(&tokens[..1]).unwrap();
+    let (too_many, mut state) = (decoder.wave_capacity() + 1, decoder.new_state());
+    let refused = decoder.step_wave(&evaluator, &mut state, &one, too_many, true, &mut |_, _| {});
     assert!(refused.unwrap_err().to_string().contains("fit"));
 }
 
@@ -267,17 +263,18 @@ fn a_head_on_the_server_gives_the_logits_of_one_on_the_client() {
     let logits = |side: HeadSide, placed: bool| {
         let mut plan = functions.clone().with_head(side).unwrap();
         if placed {
-            let costs = CostFile::parse(include_str!("../src/cli/built_in_costs/n16.json")).unwrap();
+            let costs = CostFile::parse(include_str!("../src/setup/built_in_costs/n16.json")).unwrap();
             let chain = parameters().chain;
-            let tokens = (CONTEXT - 1, CONTEXT);
-            let placement = place_decoder(&weights, &plan, &scheme(&chain), &costs, tokens).unwrap();
+            let tokens = TokensOfCache { cached: CONTEXT - 1, context: CONTEXT };
+            let placement =
+                place_decoder(prepared.model.config(), &plan, &scheme(&chain), &costs, tokens).unwrap();
             plan = plan.placed(&placement.plan).unwrap();
         }
         let decoder = Decoder::new(&weights, plan, SLOTS, CONTEXT).unwrap();
         let (client, evaluator) = parties_of(&decoder, parameters(), 1);
         let mut state = decoder.new_state();
         decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache).unwrap();
-        let token = client.encrypt_token(PROMPT[0]).unwrap();
+        let token = client.encrypt_tokens(&PROMPT[..1]).unwrap();
         let answer = decoder.step(&evaluator, &mut state, &token, true, &mut |_, _| {}).unwrap().unwrap();
         assert_eq!(matches!(answer, Answer::Logits(_)), side == HeadSide::Server);
         if let Answer::Logits(ciphertexts) = &answer {
@@ -304,17 +301,18 @@ fn a_head_on_the_server_gives_the_logits_of_one_on_the_client() {
     }
 }
 
-fn client_without_head(decoder: &Decoder) -> GenerationClient<'static, ClearClient> {
+fn client_without_head(decoder: &Decoder) -> Client<ClearClient> {
     let prepared = &fixture().prepared;
     let codec = HiddenCodec::new(prepared.model.config(), decoder.plan(), SLOTS, CONTEXT).unwrap();
-    GenerationClient::new(ClearClient::new(parameters()), codec, &prepared.model)
+    Client::from_parts(ClearClient::new(parameters()), codec, prepared, CONTEXT)
 }
 
 #[test]
 fn an_interrupted_generation_goes_on_with_the_same_tokens() {
     let Fixture { prepared, decoder, .. } = fixture();
     let folder = tempfile::tempdir().unwrap();
-    let mut whole = session(parameters(), 3);
+    let (client, mut server) = session(parameters());
+    let mut whole = Chat::of_request(&client, request(3)).unwrap();
     let mut header = CheckpointHeader {
         scheme: "clear".to_owned(),
         key: String::new(),
@@ -324,10 +322,10 @@ fn an_interrupted_generation_goes_on_with_the_same_tokens() {
         generated: Vec::new(),
     };
     assert!(read_checkpoint(folder.path()).unwrap().is_none());
-    whole.next_token(&mut |_, _, _| {}).unwrap();
+    whole.next(&mut server).unwrap();
     header.generated = whole.generated().to_vec();
-    write_checkpoint(folder.path(), whole.server().evaluator(), &header, whole.server().state()).unwrap();
-    while whole.next_token(&mut |_, _, _| {}).unwrap().is_some() {}
+    write_checkpoint(folder.path(), server.evaluator(), &header, server.state()).unwrap();
+    while whole.next(&mut server).unwrap().is_some() {}
 
     let (saved, caches) = read_checkpoint(folder.path()).unwrap().unwrap();
     saved.require(&header).unwrap();
@@ -337,9 +335,9 @@ fn an_interrupted_generation_goes_on_with_the_same_tokens() {
     let (client, evaluator) = parties(parameters(), 1);
     let state = decoder.state_from_bytes(&evaluator, &caches).unwrap();
     assert_eq!(state.position(), prepared.frame.prefix.len() + PROMPT.len());
-    let server = GenerationServer::new(decoder, evaluator, state);
-    let mut resumed = Session::new(client, server, request(3), saved.generated).unwrap();
-    while resumed.next_token(&mut |_, _, _| {}).unwrap().is_some() {}
+    let mut server = Server::from_parts(decoder, evaluator, state);
+    let mut resumed = Chat::resumed(&client, request(3), saved.generated, server.position()).unwrap();
+    while resumed.next(&mut server).unwrap().is_some() {}
     assert_eq!(resumed.generated(), whole.generated());
 
     // A byte that changed, and a file that was cut off.
@@ -389,7 +387,7 @@ fn a_plan_for_other_ranges_another_preset_or_of_another_form_is_refused() {
     let error = plan.check(&target(native, functions)).unwrap_err().to_string();
     assert!(error.contains("backend `clear`"), "{error}");
     for (from, to, expected) in [
-        ("\"rope\"", "\"roap\"", "no module `roap`"),
+        ("\"rope\"", "\"roap\"", "no step `roap`"),
         ("\"up_gate\"\n", "\"gated\"\n", "`gated` is not bootstrapped"),
     ] {
         let text = plan.to_json().unwrap();

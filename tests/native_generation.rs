@@ -1,6 +1,7 @@
-//! Two tokens of the tiny model on real ciphertexts, in the small ring that claims no security: bootstraps, encrypted KV
-//! cache and all, against the exact f32 model; and the second again from a checkpoint after the first, with everything else
-//! dropped and new evaluation keys.
+//! Two tokens of the tiny model on real ciphertexts, in the small ring that claims no security: bootstraps, encrypted
+//! KV cache and all, against the exact f32 model. The server is made from the bytes of the keys, and what goes
+//! between the parties is bytes; the second token comes again from a checkpoint after the first, with everything else
+//! dropped and new keys.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,134 +11,119 @@
 
 use std::path::Path;
 
-use cachemir::backend::native::NativeClient;
-use cachemir::bootstrapping::BootstrapParameters;
-use cachemir::calibration::ranges::DecoderRanges;
-use cachemir::calibration::table::CalibrationTargets;
-use cachemir::contract::{BootstrapSummary, Client};
-use cachemir::decoder::Decoder;
-use cachemir::decoder::hidden_codec::HiddenCodec;
-use cachemir::decoder::keys::plan_keys;
-use cachemir::decoder::placement::{PlacementScheme, place_decoder};
-use cachemir::decoder::plan::{Accuracy, DecoderPlan};
 use cachemir::generation::checkpoint::{
-    CHECKPOINT_FILE, CheckpointHeader, key_fingerprint, plan_digest, read_checkpoint, write_checkpoint,
+    CHECKPOINT_FILE, CheckpointHeader, read_checkpoint, write_checkpoint,
 };
-use cachemir::generation::client::GenerationClient;
-use cachemir::generation::sampling::Sampling;
-use cachemir::generation::server::GenerationServer;
-use cachemir::generation::session::{GenerationRequest, Session};
 use cachemir::model::block_functions::ExactFunctions;
-use cachemir::model::prepared::{PreparedModel, TextPart, built_in};
-use cachemir::model::weights::Weights;
-use cachemir::placement::CostFile;
-use cachemir::setup::calibrate::calibrate;
+use cachemir::setup::StoredSecret;
+use cachemir::{Chat, Client, Model, Preset, Sampling, Server, Setup, SetupOptions, Token};
 
 const TOKENS: usize = 2;
 /// Largest difference of a logit that the encrypted run may show.
 const LOGIT_ERROR: f32 = 0.05;
 
+/// The next token, by bytes only.
+fn next(chat: &mut Chat<'_>, server: &mut Server) -> Option<Token> {
+    while let Some(tokens) = chat.ask().unwrap() {
+        let question = chat.client().tokens_to_bytes(&tokens).unwrap();
+        let answer = server.answer_bytes(&question).unwrap();
+        // A question that comes twice is refused: the caches hold its tokens already.
+        assert!(server.answer_bytes(&question).unwrap_err().to_string().contains("position"));
+        if let Some(token) = chat.receive(&chat.client().answer_from_bytes(&answer).unwrap()).unwrap() {
+            return Some(token);
+        }
+    }
+    None
+}
+
+/// The server's half, out of the bytes of the client's keys.
+fn server(setup: &Setup, client: &Client) -> Server {
+    let mut keys = Vec::new();
+    client.keys().unwrap().write_to(&mut keys).unwrap();
+    Server::from_keys(setup, keys.as_slice()).unwrap()
+}
+
+fn secret(setup: &Setup, folder: &Path) -> StoredSecret {
+    StoredSecret::open_or_create(setup, folder).unwrap()
+}
+
 #[test]
 fn free_running_tokens_under_encryption_are_those_of_the_exact_model_also_after_an_interruption() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny-shakespeare-llama");
-    let prepared = PreparedModel::read(&directory).unwrap();
-    let config = prepared.model.config();
-    let texts = |part| prepared.private_tokens(&built_in(part, false), 128, 0).unwrap();
-    let targets = CalibrationTargets { denominator_top: 2.5, ..CalibrationTargets::default() };
-    let (calibration, held_out) = (texts(TextPart::Calibration), texts(TextPart::HeldOut));
-    let table = calibrate(&prepared, &calibration, &held_out, &targets, &mut |_, _, _| {}).unwrap().table;
-    let ranges = DecoderRanges::from_calibration(&table, config, &prepared.prefix_cache).unwrap();
-
-    let parameters = BootstrapParameters::test(12, 13);
-    let bootstrap = BootstrapSummary { bound: 1.0, ..parameters.summary() };
-    let functions = DecoderPlan::new(config, &ranges, Accuracy::default(), bootstrap).unwrap();
-    let client = NativeClient::with_bootstrapping(parameters.clone(), Some(7)).unwrap();
-    let secret = client.secret_to_bytes().unwrap();
-    let prompt = prepared.frame.message(&prepared.tokenizer, "O").unwrap();
-    let prefix = prepared.frame.prefix.clone();
-    let context = prefix.len() + prompt.len() + TOKENS;
-    let weights = Weights::open(&directory, config).unwrap();
-    let (slots, chain) = (client.slots(), client.ckks().parameters().chain());
-    let scheme = PlacementScheme { backend: "native", preset: "test", slots, chain, bootstrap };
-    let costs = CostFile::parse(include_str!("../src/cli/built_in_costs/n16.json")).unwrap();
-    let placement = place_decoder(&weights, &functions, &scheme, &costs, (context - 1, context)).unwrap();
-    let plan = functions.placed(&placement.plan).unwrap();
-    let codec = HiddenCodec::new(config, &plan, client.slots(), context).unwrap();
-    let decoder = Decoder::new(&weights, plan, client.slots(), context).unwrap();
-    let keys = plan_keys(&decoder, client.ckks().parameters().chain(), bootstrap, 1).unwrap();
-
-    let client = GenerationClient::new(client, codec.clone(), &prepared.model);
-    let evaluator = client.evaluation_keys(&keys.request).unwrap();
-    let mut state = decoder.new_state();
-    decoder.append_public_prefix(&evaluator, &mut state, &prepared.prefix_cache).unwrap();
-    let server = GenerationServer::new(&decoder, evaluator, state);
-    let request = GenerationRequest {
-        prefix,
-        prompt: prompt.clone(),
-        max_new_tokens: TOKENS,
-        sampling: Sampling::greedy(),
-        eos: config.eos_token_ids.clone(),
-    };
-    let mut session = Session::new(client, server, request.clone(), Vec::new()).unwrap();
+    let model = Model::open(directory).unwrap();
+    let setup = SetupOptions::new(Preset::Test).context(2 + TOKENS).wave(1).build(&model).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let mut header = CheckpointHeader {
-        scheme: "native".to_owned(),
-        key: key_fingerprint(&secret),
-        plan: plan_digest(&decoder).unwrap(),
-        context,
-        request: request.clone(),
-        generated: Vec::new(),
-    };
+    let stored = secret(&setup, folder.path());
+    let client = Client::with_stored_secret(&setup, &stored).unwrap();
+    let mut chat = Chat::new(&client, "O", Sampling::greedy()).unwrap().max_new_tokens(TOKENS).unwrap();
+    let request = chat.request().clone();
+    let mut header = setup.checkpoint_header(&request, stored.fingerprint()).unwrap();
+    let mut server_of_first = server(&setup, &client);
 
-    let (mut pending, mut cache) = (prompt, prepared.prefix_cache.clone());
-    while let Some(step) = session.next_token(&mut |_, _, _| {}).unwrap() {
-        let hidden = prepared.model.forward(&pending, &mut cache, &mut ExactFunctions).unwrap();
-        let logits = prepared.model.logits(&hidden);
+    let exact = &model.prepared().model;
+    let (mut pending, mut cache) = (request.prompt.clone(), model.prepared().prefix_cache.clone());
+    while let Some(step) = next(&mut chat, &mut server_of_first) {
+        let hidden = exact.forward(&pending, &mut cache, &mut ExactFunctions).unwrap();
+        let logits = exact.logits(&hidden);
         let exact = logits.row(logits.nrows() - 1).to_vec();
         let worst = exact.iter().zip(&step.logits).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
-        println!("token {}: logits wrong by at most {worst}, {:.1?}", step.token, step.elapsed);
+        println!("token {}: logits wrong by at most {worst}, {:.1?}", step.id, step.elapsed);
         assert!(worst <= LOGIT_ERROR, "logits wrong by {worst}");
         let mut sorted = exact.clone();
         sorted.sort_by(f32::total_cmp);
         let gap = sorted.iter().rev().take(2).fold(0.0, |gap, logit| logit - gap).abs();
         if gap > 2.0 * worst {
-            assert_eq!(step.token, Sampling::greedy().pick(&exact, 0).unwrap(), "gap {gap}");
+            assert_eq!(step.id, Sampling::greedy().pick(&exact, 0).unwrap(), "gap {gap}");
         }
-        pending = vec![step.token];
+        pending = vec![step.id];
         if header.generated.is_empty() {
-            header.generated = session.generated().to_vec();
-            let server = session.server();
+            header.generated = chat.generated().to_vec();
+            let server = &server_of_first;
             write_checkpoint(folder.path(), server.evaluator(), &header, server.state()).unwrap();
         }
     }
-    assert_eq!(session.generated().len(), TOKENS);
-    let uninterrupted = session.generated().to_vec();
-    drop(session);
+    assert_eq!(chat.generated().len(), TOKENS);
+    assert_eq!(chat.text(), model.text(chat.generated()).unwrap());
+    let uninterrupted = chat.generated().to_vec();
+    drop((server_of_first, client, stored));
 
-    // A checkpoint that was cut off, a key that was, and the key of another are told before any key is made.
-    let path = folder.path().join(CHECKPOINT_FILE);
-    let whole = std::fs::read(&path).unwrap();
-    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    assert!(read_checkpoint(folder.path()).unwrap_err().to_string().contains("checksum"));
-    std::fs::write(&path, &whole).unwrap();
-    let (saved, caches) = read_checkpoint(folder.path()).unwrap().unwrap();
-    let foreign = NativeClient::with_bootstrapping(parameters.clone(), Some(8)).unwrap();
-    let key = key_fingerprint(&foreign.secret_to_bytes().unwrap());
-    let error = saved.require(&CheckpointHeader { key, ..header.clone() }).unwrap_err().to_string();
-    assert!(error.contains("secret key"), "{error}");
-    assert!(NativeClient::with_stored_secret(parameters.clone(), &secret[..secret.len() - 1]).is_err());
+    refusals_before_any_key_is_made(&setup, folder.path(), &header);
 
     // What is left of the first run is the checkpoint and the secret key.
-    let client = NativeClient::with_stored_secret(parameters, &secret).unwrap();
+    let (saved, caches) = read_checkpoint(folder.path()).unwrap().unwrap();
     saved.require(&header).unwrap();
     assert_eq!(saved.generated, uninterrupted[..1]);
-    let client = GenerationClient::new(client, codec, &prepared.model);
-    let evaluator = client.evaluation_keys(&keys.request).unwrap();
-    let state = decoder.state_from_bytes(&evaluator, &caches).unwrap();
-    let server = GenerationServer::new(&decoder, evaluator, state);
-    let mut resumed = Session::new(client, server, request, saved.generated).unwrap();
-    while let Some(step) = resumed.next_token(&mut |_, _, _| {}).unwrap() {
-        println!("token {} after the interruption, {:.1?}", step.token, step.elapsed);
+    let client = Client::with_stored_secret(&setup, &secret(&setup, folder.path())).unwrap();
+    let keys = client.keys().unwrap();
+    let state = setup.decoder().state_from_bytes(&keys, &caches).unwrap();
+    let mut server = Server::resumed(&setup, keys, state);
+    let mut resumed = Chat::resumed(&client, request, saved.generated, server.position()).unwrap();
+    while let Some(step) = next(&mut resumed, &mut server) {
+        println!("token {} after the interruption, {:.1?}", step.id, step.elapsed);
     }
     assert_eq!(resumed.generated(), uninterrupted);
+}
+
+/// A checkpoint that was cut off, a key that was, no key at all, and the key of another.
+fn refusals_before_any_key_is_made(setup: &Setup, folder: &Path, header: &CheckpointHeader) {
+    let path = folder.join(CHECKPOINT_FILE);
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    assert!(read_checkpoint(folder).unwrap_err().to_string().contains("checksum"));
+    std::fs::write(&path, &whole).unwrap();
+
+    let (saved, _) = read_checkpoint(folder).unwrap().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let foreign = secret(setup, elsewhere.path());
+    let error = saved.require(&CheckpointHeader { key: foreign.fingerprint(), ..header.clone() });
+    assert!(error.unwrap_err().to_string().contains("secret key"));
+
+    let key = foreign.path();
+    let bytes = std::fs::read(key).unwrap();
+    std::fs::write(key, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(Client::with_stored_secret(setup, &secret(setup, elsewhere.path())).is_err());
+    std::fs::remove_file(key).unwrap();
+    std::fs::write(elsewhere.path().join(CHECKPOINT_FILE), &whole).unwrap();
+    let error = StoredSecret::open_or_create(setup, elsewhere.path()).err().unwrap().to_string();
+    assert!(error.contains("put the key back"), "{error}");
 }

@@ -23,9 +23,9 @@ use cachemir::contract::{
 };
 use cachemir::packing::complex::split;
 use cachemir::packing::{
-    AttentionShape, BlockPlan, BlockShape, CacheBounds, FnWeights, Grouping, KeyValueCache, Packed, Rope,
-    Weights,
+    AttentionShape, BlockShape, CacheBounds, FnWeights, Grouping, KeyValueCache, Packed, Rope, Weights,
 };
+use cachemir::related_work::BlockPlan;
 
 const LEVELS: usize = 9;
 const SLOTS: usize = 2048;

@@ -1,5 +1,5 @@
-//! Any bytes as a calibration of a model of one layer: an error, or a table that is written back and read again,
-//! and whose levels and shifts can be asked.
+//! Any bytes as a calibration of a model of one layer: an error, or a table that is written back and read again, and
+//! whose shifts can be asked.
 //!
 //! `cargo +nightly fuzz run calibration fuzz/corpus/calibration fuzz/seeds/calibration`
 
@@ -17,12 +17,14 @@ static CONFIG: LazyLock<LlamaConfig> = LazyLock::new(|| {
 });
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    if let Ok(table) = CalibrationTable::parse(data, "fuzzed", &CONFIG, "fuzzed") {
-        let again = CalibrationTable::parse(table.to_json().unwrap().as_bytes(), "written", &CONFIG, "fuzzed");
-        assert_eq!(again.unwrap().layers.len(), table.layers.len());
-        assert!(table.layers.iter().all(|layer| layer.main_path_levels() < 10_000));
-        for head in table.layers.iter().flat_map(|layer| &layer.softmax.heads) {
-            let _ = head.shift([1.0, -1.0].into_iter());
+    if let Ok(table) = CalibrationTable::parse(data, "fuzzed", &CONFIG, "fuzzed", &[1]) {
+        let text = table.to_json().unwrap();
+        let again = CalibrationTable::parse(text.as_bytes(), "written", &CONFIG, "fuzzed", &[1]).unwrap();
+        assert_eq!(again.ranges.layers.len(), table.ranges.layers.len());
+        table.ranges.check(&CONFIG).unwrap();
+        let _ = table.check_context(usize::MAX);
+        for head in table.ranges.layers.iter().flat_map(|layer| &layer.heads) {
+            let _ = head.shift_of([1.0, -1.0].into_iter());
         }
     }
 });

@@ -7,9 +7,8 @@ use crate::contract::{
     Client, Complex64, CountingEvaluator, Evaluator, KeyRequest, Level, LevelCounts, Result,
 };
 use crate::measure::Precision;
-use crate::packing::{
-    AttentionPlan, BlockPlan, BlockShape, CacheBounds, Grouping, KeyValueCache, Packed, Rope,
-};
+use crate::packing::{AttentionPlan, BlockShape, CacheBounds, Grouping, KeyValueCache, Packed, Rope};
+use crate::related_work::BlockPlan;
 
 /// Level at which K and V are cached: two levels to read them.
 pub const CACHE_LEVEL: Level = Level(2);

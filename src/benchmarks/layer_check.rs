@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::Observer;
 use super::modules::{ModelModules, ModuleBench};
 use crate::contract::{Error, Result};
-use crate::decoder::modules::filled_state;
 use crate::measure::Statistics;
 use crate::placement::{CostFile, Prices, Search, Solution, place, run_in_order};
 
@@ -64,7 +63,7 @@ impl ModuleBench {
         let prices = Prices { operations: &costs.operation_costs()?, file: Some(costs) };
         let (bootstraps, top) = (costs.bootstrap_costs()?, self.summary.output_level);
         let graph = subject.template.graph(&prices, top)?;
-        let by_hand = run_in_order(&graph, &bootstraps, top, &subject.modules.refreshes())?;
+        let by_hand = run_in_order(&graph, &bootstraps, top, &subject.refreshes)?;
         let predicted = predicted_stretches(&by_hand);
         let first = runs.first().ok_or_else(|| Error::Internal("no decode step was run".to_owned()))?;
         let mut stretches = Vec::with_capacity(first.len());
@@ -99,7 +98,7 @@ impl ModuleBench {
     ) -> Result<Vec<Vec<(&'static str, f64)>>> {
         let decoder = &subject.decoder;
         let layers = decoder.config().num_hidden_layers;
-        let filled = filled_state(decoder, &self.evaluator, self.case.cached, &|level| self.zero(level))?;
+        let filled = decoder.filled_state(self.case.cached, |level| self.zero(level))?;
         let x = self.zero(decoder.plan().input_level)?;
         let mut runs = Vec::new();
         for round in 0..self.case.rounds {

@@ -7,23 +7,25 @@ use super::layer_check::LayerCheck;
 use super::operations::{HOISTED_STEPS, operation_times};
 use crate::backend::native::{NativeClient, NativeEvaluator};
 use crate::bootstrapping::BootstrapParameters;
-use crate::calibration::ranges::DecoderRanges;
 use crate::calibration::table::CalibrationTable;
 use crate::contract::{
     BootstrapRequest, BootstrapSummary, Client, Complex64, Error, Evaluator, KeyRequest, Level, Result,
 };
 use crate::decoder::Decoder;
+use crate::decoder::count::StepCounter;
+use crate::decoder::functions::Accuracy;
 use crate::decoder::keys::plan_keys;
-use crate::decoder::module::Module;
-use crate::decoder::modules::LayerModules;
-use crate::decoder::plan::{Accuracy, DecoderPlan};
+use crate::decoder::plan::DecoderPlan;
+use crate::decoder::step::Step;
 use crate::measure::{Rounds, Statistics, check_memory, time};
 use crate::model::prepared::PreparedModel;
 use crate::model::weights::Weights;
 use crate::placement::{
-    BootstrapRow, CostFile, LayerTemplate, MeasuredLayer, ModuleRow, OperationRow, Prices, Primitive, Source,
+    BootstrapRow, CostFile, LayerTemplate, MeasuredLayer, ModuleRow, OperationRow, Prices, Primitive,
+    Refresh, Source,
 };
-use crate::related_work::formulas::{CachedPackings, Functions, ModelShape, cached_layer};
+use crate::related_work::formulas::ModelShape;
+use crate::related_work::own_layer;
 
 /// Working memory of a decode step in bytes a slot, measured at N = 2^16.
 const WORKING_BYTES_PER_SLOT: u64 = 60_000;
@@ -46,7 +48,10 @@ pub struct ModuleCase {
 pub struct ModelModules {
     fingerprint: String,
     pub(super) decoder: Decoder,
-    pub(super) modules: LayerModules,
+    /// The layer whose steps are timed, the last.
+    layer: usize,
+    /// Its bootstraps by hand.
+    pub(super) refreshes: Vec<Refresh>,
     pub(super) template: LayerTemplate,
 }
 
@@ -108,7 +113,8 @@ impl ModuleBench {
         request.rotations(&HOISTED_STEPS, client.slots(), top).relinearization(top).conjugation(top);
         request.bootstrapping(client.slots());
         if let Some(subject) = &subject {
-            request.merge(&subject.modules.keys(chain, summary)?);
+            let mut counter = StepCounter::new(&subject.decoder, chain, summary, case.cached, 1)?;
+            request.merge(&counter.keys(subject.layer)?);
             request.merge(&plan_keys(&subject.decoder, chain, summary, 1)?.request);
         }
         let key_bytes = client.predicted_key_bytes(&request)?;
@@ -159,8 +165,7 @@ impl ModuleBench {
     pub fn composed(&self, shape: &ModelShape, costs: &CostFile) -> Result<Vec<ModuleRow>> {
         let operations = costs.operation_costs()?;
         let (slots, tokens) = (self.client.slots(), self.case.cached + 1);
-        let functions = Functions::calibrated();
-        let layer = cached_layer(shape, CachedPackings::Decoder, &functions, slots, tokens, false)?;
+        let layer = own_layer(shape, slots, tokens, false, &costs.bootstrap_costs()?)?;
         let prices = Prices { operations: &operations, file: None };
         let graph = layer.graph(&prices, self.summary.output_level)?;
         let rows = graph.operations().iter().flat_map(|operation| {
@@ -238,21 +243,23 @@ impl ModuleBench {
 
     fn modules(&self, subject: &ModelModules, observer: &mut Observer<'_>) -> Result<Vec<ModuleRow>> {
         let mut rows = Vec::new();
-        for (done, module) in Module::ALL.into_iter().enumerate() {
-            observer("modules", done, Module::ALL.len());
+        let chain = self.client.ckks().parameters().chain();
+        let mut counter = StepCounter::new(&subject.decoder, chain, self.summary, self.case.cached, 1)?;
+        for (done, step) in Step::LAYER.into_iter().enumerate() {
+            observer("steps", done, Step::LAYER.len());
             let mut operations = subject.template.operations.iter();
             let operation = operations
-                .find(|operation| operation.name == module.name())
-                .ok_or_else(|| Error::Internal(format!("no module {} in the layer", module.name())))?;
+                .find(|operation| operation.name == step.name())
+                .ok_or_else(|| Error::Internal(format!("no step {} in the layer", step.name())))?;
             let above = operation.reads.iter().map(|read| read.above).max().unwrap_or(0);
             let high = operation.levels.end().saturating_sub(above);
             let mut points: Vec<(usize, f64)> = Vec::new();
             for level in levels(*operation.levels.start(), high, self.case.every) {
                 let zero = |level| self.zero(level);
-                let run = subject.modules.prepare(module, Level(level), &self.evaluator, &zero)?;
-                points.push((level, self.timed(|| run(&self.evaluator))?));
+                let mut prepared = counter.prepare(subject.layer, step, Level(level), &zero)?;
+                points.push((level, self.timed(|| prepared.run(&self.evaluator))?));
             }
-            rows.extend(filled(module.name(), &points));
+            rows.extend(filled(step.name(), &points));
         }
         Ok(rows)
     }
@@ -267,14 +274,13 @@ fn model_modules(
 ) -> Result<ModelModules> {
     let prepared = model.prepared;
     let config = prepared.model.config();
-    let ranges = DecoderRanges::from_calibration(model.calibration, config, &prepared.prefix_cache)?;
-    let plan = DecoderPlan::new(config, &ranges, Accuracy::default(), summary)?;
-    let last = config.num_hidden_layers.saturating_sub(1);
-    let tokens = (case.cached, case.context);
-    let modules = LayerModules::new(model.weights, &plan, last, client.slots(), tokens)?;
-    let template = modules.template(client.ckks().parameters().chain(), summary)?;
+    let plan = DecoderPlan::new(config, &model.calibration.ranges, Accuracy::default(), summary)?;
+    let layer = config.num_hidden_layers.saturating_sub(1);
     let decoder = Decoder::new(model.weights, plan, client.slots(), case.context)?;
-    Ok(ModelModules { fingerprint: prepared.model.fingerprint(), decoder, modules, template })
+    let chain = client.ckks().parameters().chain();
+    let mut counter = StepCounter::new(&decoder, chain, summary, case.cached, 1)?;
+    let (template, refreshes) = (counter.template(layer)?, counter.refreshes(layer)?);
+    Ok(ModelModules { fingerprint: prepared.model.fingerprint(), decoder, layer, refreshes, template })
 }
 
 /// Every `every`-th level from `high` down to `low`, both included.

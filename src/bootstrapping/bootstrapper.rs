@@ -17,6 +17,7 @@ use super::circuit::EncodedTransforms;
 use super::few::{EncodedFew, FewCircuit};
 use super::{BootstrapCircuit, BootstrapParameters, ModRaise};
 use crate::ckks::{Ciphertext, CkksClient, CkksEvaluator, Parameters, Plaintext};
+use crate::contract::checks::BootstrapLevels;
 use crate::contract::{
     BootstrapKeys, BootstrapRequest, BootstrapSummary, CiphertextInfo, Complex64, Error, Evaluator,
     FewValues, KeyRequest, Level, Refreshed, Result, Scale,
@@ -26,8 +27,26 @@ use crate::contract::{
 /// 2^-16 stays far inside the interval, and the second iteration's own error shrinks by it.
 const SECOND_ITERATION_BITS: u32 = 12;
 
-/// Bootstraps what its keys were made for. Evaluation keys only; the rotation, relinearization and conjugation keys it uses
-/// are the evaluator's.
+/// Bootstraps what its keys were made for. Evaluation keys only; the rotation, relinearization and conjugation keys it
+/// uses are the evaluator's. [`crate::backend::native`] puts both together:
+///
+/// ```
+/// use cachemir::backend::native::NativeClient;
+/// use cachemir::bootstrapping::BootstrapParameters;
+/// use cachemir::contract::{BootstrapRequest, CiphertextInfo, Client, Complex64, Evaluator, KeyRequest};
+///
+/// // N = 2^9 and one level between bootstraps: fast, and without any security.
+/// let client = NativeClient::with_bootstrapping(BootstrapParameters::test(9, 1), None)?;
+/// let mut keys = KeyRequest::new();
+/// keys.bootstrapping(client.slots());
+/// let server = client.evaluator(&keys)?;
+/// let offers = server.bootstrapping().expect("its keys were asked for");
+/// let low = client.encrypt(&[Complex64::new(0.5, -0.25)], offers.minimum_input_level)?;
+/// let high = server.bootstrap(&low, &BootstrapRequest::all(offers.output_level, client.slots()))?;
+/// assert!(high.level() > low.level());
+/// assert!((client.decrypt(&high)?[0] - Complex64::new(0.5, -0.25)).norm() < 1e-4);
+/// # Ok::<(), cachemir::Error>(())
+/// ```
 pub struct Bootstrapper {
     parameters: BootstrapParameters,
     mod_raise: ModRaise,
@@ -67,6 +86,19 @@ impl Bootstrapper {
         keys: &BootstrapKeys,
     ) -> Result<Self> {
         parameters.check()?;
+        Self::with_keys(parameters, keys, ModRaise::generate(client, parameters)?)
+    }
+
+    /// The bootstrapper of what `keys` names with the keys of ModRaise, however they came here: no client is needed.
+    ///
+    /// # Errors
+    /// Those of [`BootstrapParameters::check`], [`BootstrapCircuit::new`] and [`FewCircuit::new`].
+    pub fn with_keys(
+        parameters: &BootstrapParameters,
+        keys: &BootstrapKeys,
+        mod_raise: ModRaise,
+    ) -> Result<Self> {
+        parameters.check()?;
         let all = keys.slots.iter().map(|slots| {
             let circuit = BootstrapCircuit::new(parameters, *slots)?;
             Ok((*slots, PreparedAll { circuit, encoded: OnceLock::new() }))
@@ -79,8 +111,14 @@ impl Bootstrapper {
             parameters: parameters.clone(),
             all: all.collect::<Result<_>>()?,
             few: few.collect::<Result<_>>()?,
-            mod_raise: ModRaise::generate(client, parameters)?,
+            mod_raise,
         })
+    }
+
+    /// What it bootstraps: slot counts, and layouts of few values.
+    #[must_use]
+    pub fn contents(&self) -> BootstrapKeys {
+        BootstrapKeys { slots: self.all.keys().copied().collect(), few: self.few.keys().cloned().collect() }
     }
 
     /// Rotation, relinearization and conjugation keys that the bootstraps in `keys` need, to be merged into the request before
@@ -133,8 +171,8 @@ impl Bootstrapper {
     ///
     /// # Errors
     /// [`Error::LevelTooLow`] below the minimum input level, [`Error::LevelOutOfRange`] above the output level,
-    /// [`Error::Unsupported`] for other iterations or what no keys were made for, [`Error::RotationKey`],
-    /// [`Error::EvaluationKey`].
+    /// [`Error::ScaleMismatch`] at a scale that is not the canonical one, [`Error::Unsupported`] for other iterations or what
+    /// no keys were made for, [`Error::RotationKey`], [`Error::EvaluationKey`].
     pub fn bootstrap(
         &self,
         evaluator: &CkksEvaluator,
@@ -142,12 +180,9 @@ impl Bootstrapper {
         request: &BootstrapRequest,
     ) -> Result<Ciphertext> {
         let summary = self.summary();
-        summary.check_request(request, a.level(), "native")?;
-        let canonical = evaluator.chain().canonical_scale(a.level())?;
-        if !a.scale().agrees_with(canonical) {
-            return Err(Error::ScaleMismatch { operation: "bootstrap", left: a.scale(), right: canonical });
-        }
         let (lowest, highest) = summary.levels(request, "native")?;
+        let levels = BootstrapLevels { lowest_input: lowest, highest_output: highest };
+        levels.check(evaluator.chain(), a, request.level)?;
         let once = self.once(evaluator, a, &request.refreshed)?;
         if request.iterations == 1 {
             return evaluator.lower(&once, request.level);

@@ -10,6 +10,9 @@ pub mod few;
 mod mod_raise;
 mod overflow;
 mod parameters;
+mod stored_keys;
+#[cfg(test)]
+mod stored_keys_tests;
 
 pub use bootstrapper::Bootstrapper;
 pub use circuit::{BootstrapCircuit, EncodedTransforms};

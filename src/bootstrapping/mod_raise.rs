@@ -11,24 +11,25 @@
 use std::sync::Arc;
 
 use super::BootstrapParameters;
+use crate::ckks::rlwe::{
+    Decomposition, EncryptionOfZero, Extended, KeySwitchingKey, SecretKey, UniformHalf, add_special_multiple,
+};
 use crate::ckks::security::{SecretKind, check_security};
-use crate::ckks::{
-    Ciphertext, CkksClient, Decomposition, Extended, KeySwitchingKey, Parameters, SecretKey, Security,
-};
+use crate::ckks::{Ciphertext, CkksClient, Parameters, Security};
 use crate::contract::{Error, Level, Result, Scale};
-use crate::ring::{
-    Coefficients, Evaluations, Limb, Prime, RingContext, RnsPolynomial, sample_error, uniform_limb,
-};
+use crate::ring::{Coefficients, Evaluations, Limb, RingContext, RnsPolynomial, Seed};
 
 /// Special primes of the switch back.
-const SPECIAL_LIMBS: usize = 2;
+pub(super) const SPECIAL_LIMBS: usize = 2;
 
 /// The two switching keys around ModRaise. Evaluation keys: no secret.
 pub struct ModRaise {
-    parameters: Arc<Parameters>,
-    to_sparse: KeySwitchingKey,
+    pub(super) parameters: Arc<Parameters>,
+    pub(super) to_sparse: KeySwitchingKey,
     /// (b, a) with b = −a·s + e + p_1·p_2·s_sparse on all primes of the chain and two special ones.
-    to_dense: (RnsPolynomial<Evaluations>, RnsPolynomial<Evaluations>),
+    pub(super) to_dense: (RnsPolynomial<Evaluations>, RnsPolynomial<Evaluations>),
+    /// The half a is expanded from it; only it is stored.
+    pub(super) seed: Seed,
 }
 
 impl ModRaise {
@@ -53,37 +54,21 @@ impl ModRaise {
         let mut randomness = client.fork_randomness();
         let sparse = SecretKey::generate_sparse(&parameters, bootstrap.ephemeral_weight, &mut randomness)?;
         let bottom = parameters.limbs(Level(0))?;
-        let dense = client.secret();
-        let to_sparse = KeySwitchingKey::generate(
-            ring,
-            dense.evaluations(),
-            &sparse,
-            bottom,
-            bootstrap.ephemeral_special_primes,
-            &mut randomness,
-        )?;
-        let (seed, error) = (randomness.seed(), sample_error(ring.degree(), &mut randomness)?);
+        let (dense, sparse) = (client.secret().evaluations(), sparse.evaluations());
+        let special = bootstrap.ephemeral_special_primes;
+        let to_sparse = KeySwitchingKey::generate(ring, dense, sparse, bottom, special, &mut randomness)?;
+        let seed = randomness.seed();
+        let uniform = UniformHalf { seed: &seed, number: 0 };
         let limbs = ring.chain_limbs();
-        let mut a = RnsPolynomial::<Evaluations>::zero(ring, limbs, SPECIAL_LIMBS);
-        a.fill(ring, |limb, prime, row| {
-            uniform_limb(&seed, 0, limb, prime, row);
-            Ok(())
-        })?;
-        let mut b = RnsPolynomial::<Coefficients>::from_signed(ring, &error, limbs, SPECIAL_LIMBS)?
-            .into_evaluations(ring)?;
-        b.fill(ring, |limb, prime, row| {
-            let kernels = ring.kernels();
-            let mut product = vec![0; row.len()];
-            kernels.multiply(prime, &mut product, a.row(ring, limb)?, dense.evaluations().row(ring, limb)?);
-            let error = row.to_vec();
-            kernels.sub(prime, row, &error, &product);
-            if matches!(limb, Limb::Chain(_)) {
-                let factor = special_product(ring, prime)?;
-                kernels.multiply_scalar_accumulate(prime, row, sparse.evaluations().row(ring, limb)?, factor);
-            }
-            Ok(())
-        })?;
-        Ok(Self { parameters, to_sparse, to_dense: (b, a) })
+        let EncryptionOfZero { mut b, a } =
+            EncryptionOfZero::new(ring, dense, limbs, SPECIAL_LIMBS, uniform, &mut randomness)?;
+        add_special_multiple(ring, &mut b, sparse, 0..limbs)?;
+        Ok(Self { parameters, to_sparse, to_dense: (b, a), seed })
+    }
+
+    /// The half a of the key back to the dense secret, from its seed.
+    pub(super) fn uniform_half(ring: &RingContext, seed: &Seed) -> Result<RnsPolynomial<Evaluations>> {
+        UniformHalf { seed, number: 0 }.expand(ring, ring.chain_limbs(), SPECIAL_LIMBS)
     }
 
     /// log2(QP) and kind of secret of the key towards the ephemeral secret.
@@ -163,10 +148,4 @@ fn centred(ring: &RingContext, polynomial: RnsPolynomial<Evaluations>) -> Result
     let coefficients = polynomial.into_coefficients(ring)?;
     let prime = ring.prime(Limb::Chain(0))?;
     Ok(coefficients.row(ring, Limb::Chain(0))?.iter().map(|c| prime.centred(*c)).collect())
-}
-
-fn special_product(ring: &RingContext, prime: &Prime) -> Result<u64> {
-    (0..SPECIAL_LIMBS).try_fold(1, |product, index| {
-        Ok(prime.mul(product, prime.reduce(ring.prime(Limb::Special(index))?.value())))
-    })
 }

@@ -20,13 +20,8 @@ pub fn integer_parts(client: &CkksClient, raised: &Ciphertext) -> Result<BTreeMa
     }
     let ring = client.parameters().ring();
     // Two primes hold any m + q0·I with |I| < q1/2.
-    let secret = client.secret().evaluations().truncate(ring, 2)?;
-    let message = raised
-        .c1
-        .truncate(ring, 2)?
-        .mul(ring, &secret)?
-        .add(ring, &raised.c0.truncate(ring, 2)?)?
-        .into_coefficients(ring)?;
+    let phase = client.phase(raised, 2)?;
+    let message = phase.polynomial();
     let (first, second) = (ring.prime(Limb::Chain(0))?, ring.prime(Limb::Chain(1))?);
     let inverse = second.inv(second.reduce(first.value()));
     let mut counts = BTreeMap::new();

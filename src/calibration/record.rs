@@ -5,11 +5,11 @@
 
 use ndarray::{Array2, ArrayView2, Axis};
 
-use crate::contract::Result;
+use crate::contract::{Error, Result};
 
-use crate::calibration::table::Magnitudes;
-use crate::model::block_functions::{BlockFunctions, ExactFunctions, NormPlace, Observed, Refreshed};
+use crate::model::block_functions::{BlockFunctions, ExactFunctions, NormPlace, Tensor};
 use crate::model::config::LlamaConfig;
+use crate::model::prepared::PreparedModel;
 
 /// Smallest and largest value seen; empty until the first one.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,12 +53,23 @@ pub struct HeadRecord {
 pub struct ScoreRow {
     /// log Σ exp(score).
     pub log_sum: f64,
-    /// log Σ exp(score/4): the first denominator of normalise-and-square with two squarings.
-    pub log_sum_of_quarter: f64,
     /// Lowest score.
     pub lowest: f64,
     /// Text that the position belongs to.
     pub text: usize,
+}
+
+/// Largest magnitudes of the tensors of a layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Magnitudes {
+    /// Values, per KV head.
+    pub values: Vec<f64>,
+    /// Residual stream between attention and MLP.
+    pub middle_residual: f64,
+    /// `x · W_up`.
+    pub up: f64,
+    /// Residual stream after the MLP.
+    pub residual: f64,
 }
 
 /// What one layer met.
@@ -102,7 +113,7 @@ impl RangeRecorder {
             post_attention_norm: SeenRange::default(),
             gate: SeenRange::default(),
             heads: vec![HeadRecord::default(); config.num_attention_heads],
-            magnitudes: Magnitudes { value: vec![0.0; config.num_key_value_heads], ..Magnitudes::default() },
+            magnitudes: Magnitudes { values: vec![0.0; config.num_key_value_heads], ..Magnitudes::default() },
         };
         Self {
             layers: vec![layer; config.num_hidden_layers],
@@ -121,9 +132,7 @@ impl RangeRecorder {
     }
 
     fn layer(&mut self, layer: usize) -> Result<&mut LayerRecord> {
-        self.layers
-            .get_mut(layer)
-            .ok_or_else(|| crate::Error::Internal(format!("no record of layer {layer}")))
+        self.layers.get_mut(layer).ok_or_else(|| Error::Internal(format!("no record of layer {layer}")))
     }
 }
 
@@ -155,14 +164,13 @@ impl BlockFunctions for RangeRecorder {
             .layer(layer)?
             .heads
             .get_mut(head)
-            .ok_or_else(|| crate::Error::Internal(format!("no record of head {head}")))?;
+            .ok_or_else(|| Error::Internal(format!("no record of head {head}")))?;
         record.queries.extend(queries.iter());
         for (row, scores) in scores.rows().into_iter().enumerate() {
             let visible: Vec<f64> =
                 scores.iter().take(first + row + 1).map(|score| f64::from(*score)).collect();
             record.rows.push(ScoreRow {
-                log_sum: log_sum_exp(&visible, 1.0),
-                log_sum_of_quarter: log_sum_exp(&visible, 0.25),
+                log_sum: log_sum_exp(&visible),
                 lowest: visible.iter().copied().fold(f64::INFINITY, f64::min),
                 text,
             });
@@ -176,8 +184,8 @@ impl BlockFunctions for RangeRecorder {
         ExactFunctions.silu(layer, gate)
     }
 
-    fn refresh(&mut self, layer: usize, tensor: Refreshed, values: &mut Array2<f32>) -> Result<()> {
-        if matches!(tensor, Refreshed::MiddleResidual | Refreshed::Residual) {
+    fn tensor(&mut self, layer: usize, tensor: Tensor, values: &mut Array2<f32>) -> Result<()> {
+        if matches!(tensor, Tensor::MiddleResidual | Tensor::Residual) {
             for row in values.rows() {
                 for (largest, value) in self.residual_features.iter_mut().zip(row) {
                     *largest = largest.max(f64::from(value.abs()));
@@ -186,42 +194,54 @@ impl BlockFunctions for RangeRecorder {
         }
         let magnitudes = &mut self.layer(layer)?.magnitudes;
         let kept = match tensor {
-            Refreshed::AttentionOutput => &mut magnitudes.attention_output,
-            Refreshed::MiddleResidual => &mut magnitudes.middle_residual,
-            Refreshed::Up => &mut magnitudes.up,
-            Refreshed::Gate => &mut magnitudes.gate,
-            Refreshed::Residual => &mut magnitudes.residual,
-        };
-        *kept = kept.max(largest_magnitude(values.view()));
-        Ok(())
-    }
-
-    fn observe(&mut self, layer: usize, tensor: Observed, values: ArrayView2<'_, f32>) -> Result<()> {
-        let magnitudes = &mut self.layer(layer)?.magnitudes;
-        let kept = match tensor {
-            Observed::Query => &mut magnitudes.query,
-            Observed::Key => &mut magnitudes.key,
-            Observed::Value => {
-                let heads = magnitudes.value.len().max(1);
+            Tensor::MiddleResidual => &mut magnitudes.middle_residual,
+            Tensor::Up => &mut magnitudes.up,
+            Tensor::Residual => &mut magnitudes.residual,
+            Tensor::Values => {
+                let width = values.ncols() / magnitudes.values.len().max(1);
                 for (kept, head) in
-                    magnitudes.value.iter_mut().zip(values.axis_chunks_iter(Axis(1), values.ncols() / heads))
+                    magnitudes.values.iter_mut().zip(values.axis_chunks_iter(Axis(1), width.max(1)))
                 {
                     *kept = kept.max(largest_magnitude(head));
                 }
                 return Ok(());
             }
-            Observed::DownInput => &mut magnitudes.down_input,
+            _ => return Ok(()),
         };
-        *kept = kept.max(largest_magnitude(values));
+        *kept = kept.max(largest_magnitude(values.view()));
         Ok(())
     }
+}
+
+/// Runs the exact model over `sequences` (private tokens, each behind the public prefix) and records every site.
+/// `progress` is told `what` is under way, and what was done of how much.
+///
+/// # Errors
+/// Those of [`crate::model::reference::ReferenceModel::forward`].
+pub fn record(
+    prepared: &PreparedModel,
+    sequences: &[Vec<u32>],
+    what: &str,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<RangeRecorder> {
+    let mut recorder = RangeRecorder::new(prepared.model.config());
+    for (index, tokens) in sequences.iter().enumerate() {
+        progress(what, index, sequences.len());
+        for token in tokens {
+            let embedding = prepared.model.embedding(*token)?;
+            recorder.embedding = recorder.embedding.max(largest_magnitude(embedding.insert_axis(Axis(0))));
+        }
+        prepared.model.forward(tokens, &mut prepared.prefix_cache.clone(), &mut recorder)?;
+        recorder.next_text();
+    }
+    Ok(recorder)
 }
 
 fn largest_magnitude(values: ArrayView2<'_, f32>) -> f64 {
     f64::from(values.iter().fold(0f32, |largest, value| largest.max(value.abs())))
 }
 
-fn log_sum_exp(values: &[f64], factor: f64) -> f64 {
-    let largest = factor * values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    largest + values.iter().map(|value| (factor * value - largest).exp()).sum::<f64>().ln()
+fn log_sum_exp(values: &[f64]) -> f64 {
+    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    largest + values.iter().map(|value| (value - largest).exp()).sum::<f64>().ln()
 }

@@ -1,5 +1,5 @@
-//! The shift of a head's scores: a function of the rotated query that predicts log D, affine or with the squares of its
-//! features (were the keys normally distributed, log D would be quadratic in the query).
+//! The shift of a head's scores: a function of the rotated query that predicts log D, affine or with the squares of
+//! its features (were the keys normally distributed, log D would be quadratic in the query).
 //!
 //! Ridge least squares; its strength is the one whose residuals range least over texts that were left out of the fit
 //! (four folds by text). The range those residuals span is the honest one to build an interval on: fitted rows would

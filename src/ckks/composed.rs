@@ -4,11 +4,11 @@
 
 use rayon::prelude::*;
 
-use super::Ciphertext;
-use super::arithmetic::{check_levels, rounded};
-use super::evaluator::CkksEvaluator;
-use super::key_switching::{Decomposition, special_product};
-use super::linear_combination::{Summand, sum_into};
+use super::constant::{Halves, RoundedConstant};
+use super::linear_combination::{Summand, rounded_terms, sum_into, summands};
+use super::rlwe::{Decomposition, KeySwitchingKey, special_product};
+use super::{Ciphertext, Parameters};
+use crate::contract::checks::{check_room, product_scale};
 use crate::contract::{Complex64, Level, LinearTerm, Result, Scale};
 use crate::ring::{Evaluations, Limb, RnsPolynomial, Temporary};
 
@@ -18,117 +18,131 @@ pub(super) struct ProductParts<'a> {
     pub(super) d0: &'a RnsPolynomial<Evaluations>,
     pub(super) d1: &'a RnsPolynomial<Evaluations>,
     pub(super) d2: &'a RnsPolynomial<Evaluations>,
+    pub(super) level: Level,
+    pub(super) scale: Scale,
 }
 
-impl CkksEvaluator {
-    /// rescale(relinearize(tensor(a, b))).
-    pub(super) fn multiply_and_rescale(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
-        check_levels("tensor", a.level, b.level)?;
-        let scale = a.scale * b.scale;
-        self.check_room("tensor", scale, a.level)?;
-        let ring = self.parameters.ring();
-        let part = || Temporary::new(ring, a.c1.chain_limbs(), 0);
-        let (mut d0, mut d1, mut d2) = (part(), part(), part());
-        d0.assign_product(ring, &a.c0, &b.c0)?;
-        d1.assign_product(ring, &a.c0, &b.c1)?;
-        d1.multiply_accumulate(ring, &a.c1, &b.c0)?;
-        d2.assign_product(ring, &a.c1, &b.c1)?;
-        let parts = ProductParts { d0: &d0, d1: &d1, d2: &d2 };
-        self.relinearize_combine_rescale(parts, (a.level, scale), &[], Complex64::ZERO)
-    }
+/// rescale(relinearize(tensor(a, b))) with a relinearization key that reaches the level of both.
+///
+/// # Errors
+/// Those of [`product_scale`] and [`relinearize_and_rescale`].
+pub(super) fn multiply_and_rescale(
+    parameters: &Parameters,
+    key: &KeySwitchingKey,
+    a: &Ciphertext,
+    b: &Ciphertext,
+) -> Result<Ciphertext> {
+    let scale = product_scale("tensor", parameters.chain(), a, b)?;
+    let ring = parameters.ring();
+    let part = || Temporary::new(ring, a.c1.chain_limbs(), 0);
+    let (mut d0, mut d1, mut d2) = (part(), part(), part());
+    d0.assign_product(ring, &a.c0, &b.c0)?;
+    d1.assign_product(ring, &a.c0, &b.c1)?;
+    d1.multiply_accumulate(ring, &a.c1, &b.c0)?;
+    d2.assign_product(ring, &a.c1, &b.c1)?;
+    let product = ProductParts { d0: &d0, d1: &d1, d2: &d2, level: a.level, scale };
+    relinearize_and_rescale(parameters, key, product, &[], Complex64::ZERO)
+}
 
-    /// [`crate::contract::Evaluator::relinearize_and_rescale`]: everything is added up times P, modulo QP, and divided by P·q_ℓ.
-    pub(super) fn relinearize_combine_rescale(
-        &self,
-        product: ProductParts<'_>,
-        (level, scale): (Level, Scale),
-        terms: &[LinearTerm<'_, Ciphertext>],
-        addend: Complex64,
-    ) -> Result<Ciphertext> {
-        let below = level.below("rescale")?;
-        let terms = self.rounded_terms(terms, level, scale)?;
-        let addend = (rounded("add_constant", addend.re, scale)?, rounded("add_constant", addend.im, scale)?);
-        let key = self.keys.relinearization(level)?;
-        let ring = self.parameters.ring();
-        let mut sum = Decomposition::new(ring, product.d2, key.special_limbs())?.inner_product(ring, key)?;
-        let chain_limbs = product.d2.chain_limbs();
-        let rows_0 = sum.c0.rows_mut(ring).take(chain_limbs).collect::<Vec<_>>();
-        let rows_1 = sum.c1.rows_mut(ring).take(chain_limbs).collect::<Vec<_>>();
-        rows_0.into_par_iter().zip(rows_1).enumerate().try_for_each(|(index, (row_0, row_1))| {
-            let limb = Limb::Chain(index);
-            let prime = ring.prime(limb)?;
-            let special = special_product(ring, prime, key.special_limbs())?;
-            let part = |row| Summand { row, factors: (special, special) };
-            let mut summands = self.summands(limb, special, &terms, |x| &x.c0)?;
-            summands.push(part(product.d0.row(ring, limb)?));
-            sum_into(ring.kernels(), prime, row_0, &summands, false);
-            let mut summands = self.summands(limb, special, &terms, |x| &x.c1)?;
-            summands.push(part(product.d1.row(ring, limb)?));
-            sum_into(ring.kernels(), prime, row_1, &summands, false);
-            self.add_halves(limb, special, addend, row_0)
-        })?;
-        let limbs = self.parameters.limbs(below)?;
-        let modulus = self.parameters.chain().rescale_modulus(level)?;
-        Ok(Ciphertext {
-            c0: sum.c0.divide_by_dropped_limbs(ring, limbs)?,
-            c1: sum.c1.divide_by_dropped_limbs(ring, limbs)?,
-            level: below,
-            scale: Scale(scale.0 / modulus),
-        })
-    }
+/// What [`crate::contract::Evaluator::relinearize_and_rescale`] computes: everything is added up times P, modulo QP, and
+/// divided by P·q_ℓ at once.
+///
+/// # Errors
+/// [`crate::Error::LevelExhausted`] at level 0; those of the terms and of the addend.
+pub(super) fn relinearize_and_rescale(
+    parameters: &Parameters,
+    key: &KeySwitchingKey,
+    product: ProductParts<'_>,
+    terms: &[LinearTerm<'_, Ciphertext>],
+    addend: Complex64,
+) -> Result<Ciphertext> {
+    let (level, scale) = (product.level, product.scale);
+    let below = level.below("rescale")?;
+    let terms = rounded_terms(parameters, terms, level, scale)?;
+    let addend = RoundedConstant::addend(parameters, addend, scale, level)?;
+    let ring = parameters.ring();
+    let mut sum = Decomposition::new(ring, product.d2, key.special_limbs())?.inner_product(ring, key)?;
+    let chain_limbs = product.d2.chain_limbs();
+    let rows_0 = sum.c0.rows_mut(ring).take(chain_limbs).collect::<Vec<_>>();
+    let rows_1 = sum.c1.rows_mut(ring).take(chain_limbs).collect::<Vec<_>>();
+    rows_0.into_par_iter().zip(rows_1).enumerate().try_for_each(|(index, (row_0, row_1))| {
+        let limb = Limb::Chain(index);
+        let prime = ring.prime(limb)?;
+        // Modulo the special primes everything times P is zero: only the rows of the chain change.
+        let special = special_product(ring, prime, key.special_limbs())?;
+        let part = |row| Summand { row, factors: Halves { first: special, second: special } };
+        let mut parts = summands(ring, limb, special, &terms, |x| &x.c0)?;
+        parts.push(part(product.d0.row(ring, limb)?));
+        sum_into(ring.kernels(), prime, row_0, &parts, false);
+        let mut parts = summands(ring, limb, special, &terms, |x| &x.c1)?;
+        parts.push(part(product.d1.row(ring, limb)?));
+        sum_into(ring.kernels(), prime, row_1, &parts, false);
+        addend.add_to_row(ring, limb, special, row_0)
+    })?;
+    let limbs = parameters.limbs(below)?;
+    let modulus = parameters.chain().rescale_modulus(level)?;
+    Ok(Ciphertext {
+        c0: sum.c0.divide_by_dropped_limbs(ring, limbs)?,
+        c1: sum.c1.divide_by_dropped_limbs(ring, limbs)?,
+        level: below,
+        scale: Scale(scale.0 / modulus),
+    })
+}
 
-    /// rescale(a · c) at the canonical scale of a's level.
-    pub(super) fn multiply_scalar_and_rescale(&self, a: &Ciphertext, c: Complex64) -> Result<Ciphertext> {
-        let scale = self.parameters.chain().canonical_scale(a.level)?;
-        self.scale_and_rescale(a, c, scale, a.level)
-    }
+/// What [`crate::contract::Evaluator::lower`] computes.
+///
+/// # Errors
+/// Those of [`crate::contract::LevelChain::lowering_factor`] and [`scale_and_rescale`].
+pub(super) fn lower_to(parameters: &Parameters, a: &Ciphertext, level: Level) -> Result<Ciphertext> {
+    let Some(factor) = parameters.chain().lowering_factor(a.level, a.scale, level)? else {
+        return Ok(a.clone());
+    };
+    let above = Level(level.0 + 1);
+    check_room("drop_level", parameters.chain(), a.scale, above)?;
+    scale_and_rescale(parameters, a, Complex64::new(1.0, 0.0), factor, above)
+}
 
-    /// [`crate::contract::Evaluator::lower`].
-    pub(super) fn lower_to(&self, a: &Ciphertext, level: Level) -> Result<Ciphertext> {
-        let Some(factor) = self.parameters.chain().lowering_factor(a.level, a.scale, level)? else {
-            return Ok(a.clone());
-        };
-        let above = Level(level.0 + 1);
-        self.check_room("drop_level", a.scale, above)?;
-        self.scale_and_rescale(a, Complex64::new(1.0, 0.0), factor, above)
-    }
+/// Limbs above `level` dropped, multiplied by `c` at `scale`, rescaled.
+///
+/// # Errors
+/// Those of the constant; [`crate::Error::LevelExhausted`] at level 0.
+pub(super) fn scale_and_rescale(
+    parameters: &Parameters,
+    a: &Ciphertext,
+    c: Complex64,
+    scale: Scale,
+    level: Level,
+) -> Result<Ciphertext> {
+    let constant = RoundedConstant::factor(parameters, a.scale, c, scale, level)?;
+    let ring = parameters.ring();
+    let limbs = parameters.limbs(level)?;
+    let mut halves = (Temporary::new(ring, limbs, 0), Temporary::new(ring, limbs, 0));
+    constant.assign_product(ring, &mut halves.0, &a.c0)?;
+    constant.assign_product(ring, &mut halves.1, &a.c1)?;
+    rescale_halves(parameters, &halves.0, &halves.1, level, a.scale * scale)
+}
 
-    /// Limbs above `level` dropped, multiplied by `c` at `scale`, rescaled.
-    fn scale_and_rescale(
-        &self,
-        a: &Ciphertext,
-        c: Complex64,
-        scale: Scale,
-        level: Level,
-    ) -> Result<Ciphertext> {
-        let (real, imaginary) = self.constant(a.scale, c, scale, level)?;
-        let ring = self.parameters.ring();
-        let limbs = self.parameters.limbs(level)?;
-        let mut halves = (Temporary::new(ring, limbs, 0), Temporary::new(ring, limbs, 0));
-        self.assign_halves(&mut halves.0, &a.c0, real, imaginary)?;
-        self.assign_halves(&mut halves.1, &a.c1, real, imaginary)?;
-        self.rescale_halves(&halves.0, &halves.1, level, a.scale * scale)
-    }
-
-    /// The ciphertext of two halves at `level`, rescaled.
-    fn rescale_halves(
-        &self,
-        c0: &Temporary,
-        c1: &Temporary,
-        level: Level,
-        scale: Scale,
-    ) -> Result<Ciphertext> {
-        let modulus = self.parameters.chain().rescale_modulus(level)?;
-        let level = level.below("rescale")?;
-        let limbs = self.parameters.limbs(level)?;
-        let ring = self.parameters.ring();
-        Ok(Ciphertext {
-            c0: c0.divide_by_dropped_limbs(ring, limbs)?,
-            c1: c1.divide_by_dropped_limbs(ring, limbs)?,
-            level,
-            scale: Scale(scale.0 / modulus),
-        })
-    }
+/// The ciphertext of two halves at `level` and `scale`, divided by q_ℓ.
+///
+/// # Errors
+/// [`crate::Error::LevelExhausted`] at level 0.
+pub(super) fn rescale_halves(
+    parameters: &Parameters,
+    c0: &RnsPolynomial<Evaluations>,
+    c1: &RnsPolynomial<Evaluations>,
+    level: Level,
+    scale: Scale,
+) -> Result<Ciphertext> {
+    let modulus = parameters.chain().rescale_modulus(level)?;
+    let level = level.below("rescale")?;
+    let limbs = parameters.limbs(level)?;
+    let ring = parameters.ring();
+    Ok(Ciphertext {
+        c0: c0.divide_by_dropped_limbs(ring, limbs)?,
+        c1: c1.divide_by_dropped_limbs(ring, limbs)?,
+        level,
+        scale: Scale(scale.0 / modulus),
+    })
 }
 
 #[cfg(test)]

@@ -55,10 +55,16 @@ pub enum Kind {
     SimulatedCiphertext = 9,
     /// A ciphertext in OpenFHE's own serialization.
     OpenFheCiphertext = 10,
+    /// The switching keys around ModRaise, and what they bootstrap.
+    BootstrappingKeys = 11,
+    /// Encrypted tokens on their way to a server.
+    EncryptedTokens = 12,
+    /// What a server answers to them.
+    EncryptedAnswer = 13,
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 13] = [
         Kind::Parameters,
         Kind::SecretKey,
         Kind::PublicKey,
@@ -69,6 +75,9 @@ impl Kind {
         Kind::Tensor,
         Kind::SimulatedCiphertext,
         Kind::OpenFheCiphertext,
+        Kind::BootstrappingKeys,
+        Kind::EncryptedTokens,
+        Kind::EncryptedAnswer,
     ];
 
     fn from_code(code: u16) -> Option<Kind> {
@@ -89,6 +98,9 @@ impl Kind {
             Kind::Tensor => "unrelinearized product",
             Kind::SimulatedCiphertext => "simulated ciphertext",
             Kind::OpenFheCiphertext => "OpenFHE ciphertext",
+            Kind::BootstrappingKeys => "bootstrapping keys",
+            Kind::EncryptedTokens => "encrypted tokens",
+            Kind::EncryptedAnswer => "encrypted answer",
         }
     }
 }
@@ -393,7 +405,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sections_survive_the_round_trip(sections in vec(vec(any::<u8>(), 0..50), 0..20), code in 1u16..=10) {
+        fn sections_survive_the_round_trip(sections in vec(vec(any::<u8>(), 0..50), 0..20), code in 1u16..=13) {
             let kind = Kind::from_code(code).unwrap();
             let borrowed: Vec<&[u8]> = sections.iter().map(Vec::as_slice).collect();
             let bytes = write_container(kind, parameters(), &borrowed).unwrap();

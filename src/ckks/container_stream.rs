@@ -16,7 +16,7 @@ use crate::contract::{Error, Result};
 const CHUNK: usize = 8192;
 
 /// Writes one container section by section.
-pub(super) struct ContainerWriter<W> {
+pub(crate) struct ContainerWriter<W> {
     writer: W,
     name: String,
     checksum: Sha256,
@@ -29,7 +29,7 @@ impl<W: Write> ContainerWriter<W> {
     ///
     /// # Errors
     /// [`Error::Format`] for too many sections, [`Error::Io`].
-    pub(super) fn new(
+    pub(crate) fn new(
         writer: W,
         name: &str,
         kind: Kind,
@@ -50,7 +50,7 @@ impl<W: Write> ContainerWriter<W> {
     ///
     /// # Errors
     /// [`Error::Internal`] for more bytes than were announced, [`Error::Io`].
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.left = self
             .left
             .checked_sub(bytes.len() as u64)
@@ -62,7 +62,7 @@ impl<W: Write> ContainerWriter<W> {
     ///
     /// # Errors
     /// Those of [`Self::write`].
-    pub(super) fn write_words(&mut self, words: &[u64]) -> Result<()> {
+    pub(crate) fn write_words(&mut self, words: &[u64]) -> Result<()> {
         let mut bytes = Vec::with_capacity(8 * CHUNK.min(words.len()));
         for chunk in words.chunks(CHUNK) {
             bytes.clear();
@@ -76,7 +76,7 @@ impl<W: Write> ContainerWriter<W> {
     ///
     /// # Errors
     /// [`Error::Internal`] for fewer bytes than were announced, [`Error::Io`].
-    pub(super) fn finish(mut self) -> Result<W> {
+    pub(crate) fn finish(mut self) -> Result<W> {
         if self.left != 0 {
             return Err(Error::Internal(format!("{} announced bytes were not written", self.left)));
         }
@@ -93,7 +93,7 @@ impl<W: Write> ContainerWriter<W> {
 }
 
 /// Reads one container section by section.
-pub(super) struct ContainerReader<R> {
+pub(crate) struct ContainerReader<R> {
     reader: R,
     name: String,
     what: &'static str,
@@ -108,7 +108,7 @@ impl<R: Read> ContainerReader<R> {
     ///
     /// # Errors
     /// [`Error::Format`], [`Error::ParameterMismatch`], [`Error::Io`].
-    pub(super) fn open(
+    pub(crate) fn open(
         reader: R,
         name: &str,
         kind: Kind,
@@ -141,7 +141,7 @@ impl<R: Read> ContainerReader<R> {
     }
 
     /// Lengths of the sections, as stated: not to be allocated for.
-    pub(super) fn lengths(&self) -> &[u64] {
+    pub(crate) fn lengths(&self) -> &[u64] {
         &self.lengths
     }
 
@@ -149,7 +149,7 @@ impl<R: Read> ContainerReader<R> {
     ///
     /// # Errors
     /// [`Error::Format`] when the data ends before, [`Error::Io`].
-    pub(super) fn read(&mut self, bytes: &mut [u8]) -> Result<()> {
+    pub(crate) fn read(&mut self, bytes: &mut [u8]) -> Result<()> {
         self.reader.read_exact(bytes).map_err(|source| self.failure(source, bytes.len()))?;
         self.checksum.update(&*bytes);
         self.offset += bytes.len() as u64;
@@ -160,7 +160,7 @@ impl<R: Read> ContainerReader<R> {
     ///
     /// # Errors
     /// Those of [`Self::read`].
-    pub(super) fn words(&mut self, count: usize) -> Result<Vec<u64>> {
+    pub(crate) fn words(&mut self, count: usize) -> Result<Vec<u64>> {
         let mut words = Vec::new();
         let mut bytes = vec![0; 8 * CHUNK.min(count)];
         while words.len() < count {
@@ -174,17 +174,26 @@ impl<R: Read> ContainerReader<R> {
         Ok(words)
     }
 
-    /// Verifies the checksum, and that nothing follows.
+    /// Verifies the checksum. The reader then stands behind the container.
     ///
     /// # Errors
     /// [`Error::Format`], [`Error::Io`].
-    pub(super) fn finish(mut self) -> Result<()> {
+    pub(crate) fn finish_container(&mut self) -> Result<()> {
         let wanted = std::mem::take(&mut self.checksum).finalize();
         let mut checksum = [0; 32];
         self.read(&mut checksum)?;
         if wanted.as_slice() != checksum {
             return Err(self.bad("its checksum does not match".to_owned()));
         }
+        Ok(())
+    }
+
+    /// Verifies the checksum, and that nothing follows.
+    ///
+    /// # Errors
+    /// [`Error::Format`], [`Error::Io`].
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.finish_container()?;
         let mut more = [0];
         match self.reader.read(&mut more) {
             Ok(0) => Ok(()),
@@ -194,7 +203,7 @@ impl<R: Read> ContainerReader<R> {
     }
 
     /// An [`Error::Format`] about this container.
-    pub(super) fn bad(&self, why: String) -> Error {
+    pub(crate) fn bad(&self, why: String) -> Error {
         Error::Format {
             what: format!("{} of {}", self.what, self.name),
             why,

@@ -2,39 +2,48 @@
 //!
 //! Cheon–Kim–Kim–Song 2017, in full RNS (Cheon–Han–Kim–Kim–Song 2018) with hybrid key switching (Han–Ki 2020) and
 //! double hoisting (Bossuat–Mouchet–Troncoso-Pastoriza–Hubaux 2021).
+//!
+//! Imports between the files run one way, downwards in this list:
+//!
+//! | files | what |
+//! |---|---|
+//! | `client`, `evaluator` | the two parties |
+//! | `serialization` | parameters, plaintexts and ciphertexts in their container |
+//! | `linear_transform`, `inner_sums` | transforms with hoisted baby steps |
+//! | `composed`, `linear_combination`, `rotation` | operations made of several, each in one pass |
+//! | `constant`, `encoding` | one constant for all slots, and vectors of values, as polynomials |
+//! | `ciphertext`, `encoder` | data with level and scale; slots to coefficients |
+//! | [`rlwe`] | secrets, encryptions of zero, key switching, evaluation keys |
+//! | `parameters`, [`security`] | moduli, levels, and how large they may be |
+//! | `container_stream`, [`container`], [`fields`] | bytes that travel or rest |
 
-mod arithmetic;
 mod ciphertext;
 mod client;
 mod composed;
+mod constant;
 pub mod container;
 mod container_stream;
 mod encoder;
-mod evaluation_keys;
+mod encoding;
 mod evaluator;
 pub mod fields;
-mod key_switching;
-mod key_switching_key;
+mod inner_sums;
 mod linear_combination;
 mod linear_transform;
 mod parameters;
+pub mod rlwe;
 mod rotation;
-mod secret_key;
 pub mod security;
 mod serialization;
-mod stored_keys;
+
+pub(crate) use container_stream::{ContainerReader, ContainerWriter};
 
 pub use ciphertext::{Ciphertext, Plaintext, Tensor};
 pub use client::{CkksClient, PublicKey};
 pub use encoder::Encoder;
-pub use evaluation_keys::EvaluationKeys;
 pub use evaluator::CkksEvaluator;
-pub(crate) use key_switching::{Decomposition, Extended};
-pub use key_switching_key::KeySwitchingKey;
 pub use parameters::{Parameters, ParametersLiteral, Security, Stretch};
-pub use secret_key::SecretKey;
+pub use rlwe::{EvaluationKeys, KeySwitchingKey, SecretKey};
 
-#[cfg(test)]
-mod stored_keys_tests;
 #[cfg(test)]
 mod tests;

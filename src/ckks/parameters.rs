@@ -63,6 +63,24 @@ impl ParametersLiteral {
 }
 
 /// Checked parameters, shared by everything made under them.
+///
+/// ```
+/// use cachemir::ckks::{Parameters, ParametersLiteral, Security, Stretch};
+/// use cachemir::contract::Level;
+///
+/// let parameters = Parameters::new(ParametersLiteral {
+///     name: "mine",
+///     log2_n: 14,
+///     base_bits: vec![49.9],
+///     stretches: vec![Stretch { levels: 5, log2_scale: 40.0, primes_per_level: 1 }],
+///     special_primes: 2,
+///     special_bits: 49.9,
+///     security: Security::Classical128, // refused if log2(QP) exceeds the limit for this ring
+/// })?;
+/// assert_eq!((parameters.slots(), parameters.chain().max_level()), (8192, Level(5)));
+/// println!("log2(QP) = {:.0}", parameters.log2_qp_full()?);
+/// # Ok::<(), cachemir::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Parameters {
     literal: ParametersLiteral,

@@ -7,7 +7,6 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::bench_linear::levelled_parameters;
-use super::scheme::Preset;
 use crate::backend::native::NativeClient;
 use crate::benchmarks::attention::{
     AttentionCase, AttentionTime, CACHE_LEVEL, attention_plan, attention_time, is_rotary,
@@ -16,6 +15,7 @@ use crate::benchmarks::linear::block_shape;
 use crate::measure::{Report, peak_memory_bytes};
 use crate::packing::Grouping;
 use crate::pages::attention_table;
+use crate::setup::Preset;
 
 /// Flags of `bench attention`.
 #[derive(Args)]

@@ -13,7 +13,7 @@ use crate::benchmarks::values::Input;
 use crate::bootstrapping::BootstrapParameters;
 use crate::measure::{Report, is_insecure, peak_memory_bytes};
 use crate::pages::{bootstraps_table, overflow_table};
-use crate::setup::parameter_sets::{KeyMargin, margins};
+use crate::setup::security::{KeyMargin, margins};
 
 /// Time, precision, overflow, memory and security of a bootstrap.
 #[derive(Args)]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
-use super::scheme::Preset;
 use crate::backend::native::{NativeClient, n16_levelled, test_levelled};
 use crate::benchmarks::linear::{
     ProductBench, ProductCost, ProductMethod, block_shape, product_sizes, widest,
@@ -16,6 +15,7 @@ use crate::contract::{Level, Result};
 use crate::measure::{Report, is_insecure};
 use crate::packing::BlockShape;
 use crate::pages::products_table;
+use crate::setup::Preset;
 
 /// Flags of `bench linear`.
 #[derive(Args)]

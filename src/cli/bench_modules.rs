@@ -6,17 +6,15 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::model_directory::{calibration, model_directory};
+use super::flags::open_model;
 use super::progress::Progress;
-use super::scheme::Preset;
 use crate::benchmarks::layer_check::LayerCheck;
 use crate::benchmarks::modules::{MeasuredModel, ModuleBench, ModuleCase, ModuleCosts};
 use crate::bootstrapping::BootstrapParameters;
 use crate::measure::{Report, is_insecure, peak_memory_bytes};
-use crate::model::prepared::PreparedModel;
-use crate::model::weights::Weights;
 use crate::placement::ModuleRow;
 use crate::related_work::formulas::ModelShape;
+use crate::setup::Preset;
 
 /// Flags of `bench modules`.
 #[derive(Args)]
@@ -84,12 +82,12 @@ impl Modules {
                 costs
             }
             None => {
-                let (directory, _bundled) = model_directory(self.model.as_deref())?;
-                let prepared = PreparedModel::read(&directory)?;
-                let calibration = calibration(&prepared, &directory)?;
-                let weights = Weights::open(&directory, prepared.model.config())?;
-                let model =
-                    MeasuredModel { prepared: &prepared, calibration: &calibration, weights: &weights };
+                let opened = open_model(self.model.as_deref(), &mut |_, _, _| {})?;
+                let model = MeasuredModel {
+                    prepared: opened.prepared(),
+                    calibration: opened.calibration(),
+                    weights: opened.weights(),
+                };
                 ModuleBench::new(parameters, name, case, Some(&model))?
                     .costs(self.skip_layer, &mut observer)?
             }

@@ -8,13 +8,13 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 
-use super::scheme::Preset;
 use crate::backend::native::{BELOW_THE_BASE, n16_levelled, test_levelled};
 use crate::benchmarks::operations::{OperationBench, OperationTime, RotationToNtts};
 use crate::ckks::{Parameters, ParametersLiteral, Security, Stretch};
 use crate::contract::Level;
 use crate::measure::{Report, is_insecure, peak_memory_bytes};
 use crate::pages::operations_table;
+use crate::setup::Preset;
 
 /// Flags of `bench ops`.
 #[derive(Args)]

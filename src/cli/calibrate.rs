@@ -1,18 +1,23 @@
-//! `cachemir calibrate`: intervals, methods and degrees of every non-linear site, checked on held-out texts.
+//! `cachemir calibrate`: the ranges of every non-linear site, and the decoder's functions over them checked on held-out
+//! texts.
 
 use std::path::PathBuf;
 
-use crate::calibration::table::{
-    CALIBRATION_FILE, CalibrationTable, CalibrationTargets, LayerCalibration, SoftmaxMethod,
-};
+use crate::calibration::calibrate::{Calibrated, calibrate};
+use crate::calibration::measure::Margins;
+use crate::calibration::table::{CALIBRATION_FILE, CalibrationTable};
+use crate::decoder::functions::{Accuracy, FunctionLevels};
+use crate::decoder::plan::DecoderPlan;
 use crate::fidelity::agreement::FidelitySummary;
+use crate::fidelity::twin::{TwinOutcome, compare_twin};
 use crate::measure::{Report, write_atomically};
 use crate::model::prepared::{PreparedModel, TextPart, built_in, read_texts};
-use crate::setup::calibrate::{CalibrationOutcome, calibrate};
+use crate::setup::{Preset, Scheme};
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
+use super::functions_table::print_functions;
 use super::progress::Progress;
 
 /// Flags of `calibrate`.
@@ -33,39 +38,88 @@ pub struct Calibrate {
     /// Tokens of the exact model's own answer behind each message (models with a chat template).
     #[arg(long, default_value_t = 24, value_name = "TOKENS")]
     answer_tokens: usize,
-    /// Precision of bootstraps, in bits, that the approximations must survive.
-    #[arg(long, value_name = "BITS")]
-    bootstrap_bits: Option<f64>,
-    /// Head-room above the largest softmax denominator, in nats.
+    /// Head-room above the largest softmax denominator, in nats [default: 2.5].
     #[arg(long, value_name = "NATS")]
     denominator_top: Option<f64>,
+    /// Parameters that the functions are fitted for; the ranges do not depend on them.
+    #[arg(long, value_enum, default_value = "n16")]
+    preset: Preset,
     /// Also write the findings as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
-struct Findings {
-    model: String,
+struct Findings<'a> {
+    model: &'a str,
     calibration_positions: usize,
     longest_context: usize,
-    widened: Vec<String>,
-    levels_per_layer: Vec<usize>,
-    held_out: FidelitySummary,
+    margins: &'a Margins,
+    widened: &'a [String],
+    /// Levels of every function, by layer.
+    function_levels: Vec<FunctionLevels>,
+    held_out: &'a FidelitySummary,
     out_of_interval: usize,
 }
 
+/// Token sequences to measure on, and those to check and widen on.
+struct Texts {
+    calibration: Vec<Vec<u32>>,
+    held_out: Vec<Vec<u32>>,
+}
+
 impl Calibrate {
-    /// Calibrates, prints the table, stores it.
+    /// Calibrates, prints and checks the functions, stores the ranges.
     pub fn run(self) -> anyhow::Result<()> {
         let prepared = PreparedModel::read(&self.model)?;
+        let texts = self.texts(&prepared)?;
+        let defaults = Margins::default();
+        let margins =
+            Margins { denominator_top: self.denominator_top.unwrap_or(defaults.denominator_top), ..defaults };
+        let mut progress = Progress::default();
+        let outcome =
+            calibrate(&prepared, &texts.calibration, &texts.held_out, &margins, &mut |what, done, all| {
+                progress.show(what, done, all);
+            })?;
+        progress.clear();
+        print_ranges(&outcome);
+        let config = prepared.model.config();
+        // The levels of the simulator are those of the preset's real parameters.
+        let scheme = Scheme::clear(self.preset, self.preset.slots(), None)?;
+        let plan = DecoderPlan::new(config, &outcome.table.ranges, Accuracy::default(), scheme.bootstrap())?;
+        print_functions(&plan);
+        let twin = compare_twin(&prepared, &plan, &texts.held_out, None, &mut |done, all| {
+            progress.show("checking", done, all);
+        })?;
+        progress.clear();
+        print_check(&twin);
+        let output = self.output.clone().unwrap_or_else(|| self.model.join(CALIBRATION_FILE));
+        write_atomically(&output, outcome.table.to_json()?.as_bytes())
+            .with_context(|| format!("cannot store {}", output.display()))?;
+        println!("stored in {}", output.display());
+        if let Some(path) = &self.json {
+            let Calibrated { table, widened } = &outcome;
+            let body = Findings {
+                model: &table.model,
+                calibration_positions: table.positions,
+                longest_context: table.longest_context,
+                margins: &table.margins,
+                widened,
+                function_levels: plan.layers.iter().map(|layer| layer.levels()).collect(),
+                held_out: &twin.fidelity,
+                out_of_interval: twin.outside().len(),
+            };
+            Report::new("calibrate", "twin", self.preset.name(), body).write(path)?;
+        }
+        Ok(())
+    }
+
+    fn texts(&self, prepared: &PreparedModel) -> anyhow::Result<Texts> {
         let (calibration, held_out) = match &self.texts {
             Some(path) => {
-                let texts = read_texts(path)?;
-                let (held_out, calibration): (Vec<_>, Vec<_>) =
-                    texts.into_iter().enumerate().partition(|(index, _)| index % 4 == 3);
-                let texts =
-                    |part: Vec<(usize, String)>| part.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
+                let texts = read_texts(path)?.into_iter().enumerate();
+                let (held_out, calibration): (Vec<_>, Vec<_>) = texts.partition(|(index, _)| index % 4 == 3);
+                let texts = |part: Vec<(usize, String)>| part.into_iter().map(|(_, text)| text).collect();
                 (texts(calibration), texts(held_out))
             }
             None => (
@@ -74,94 +128,32 @@ impl Calibrate {
             ),
         };
         anyhow::ensure!(!held_out.is_empty(), "at least four texts are needed: every fourth one is held out");
-        let calibration = prepared.private_tokens(&calibration, self.context, self.answer_tokens)?;
-        let held_out = prepared.private_tokens(&held_out, self.context, self.answer_tokens)?;
-        let defaults = CalibrationTargets::default();
-        let targets = CalibrationTargets {
-            bootstrap_bits: self.bootstrap_bits.unwrap_or(defaults.bootstrap_bits),
-            denominator_top: self.denominator_top.unwrap_or(defaults.denominator_top),
-            ..defaults
-        };
-        let mut progress = Progress::default();
-        let outcome = calibrate(&prepared, &calibration, &held_out, &targets, &mut |what, done, all| {
-            progress.show(what, done, all);
-        })?;
-        progress.clear();
-        print_table(&outcome.table);
-        print_check(&outcome);
-        let output = self.output.unwrap_or_else(|| self.model.join(CALIBRATION_FILE));
-        write_atomically(&output, outcome.table.to_json()?.as_bytes())
-            .with_context(|| format!("cannot store {}", output.display()))?;
-        println!("stored in {}", output.display());
-        if let Some(path) = self.json {
-            let body = Findings {
-                model: outcome.table.model.clone(),
-                calibration_positions: outcome.table.positions,
-                longest_context: outcome.table.longest_context,
-                out_of_interval: outcome.held_out.outside().len(),
-                widened: outcome.widened,
-                levels_per_layer: outcome
-                    .table
-                    .layers
-                    .iter()
-                    .map(LayerCalibration::main_path_levels)
-                    .collect(),
-                held_out: outcome.held_out.fidelity,
-            };
-            Report::new("calibrate", "simulated", "none", body).write(&path)?;
-        }
-        Ok(())
+        let tokens = |texts: &Vec<String>| prepared.private_tokens(texts, self.context, self.answer_tokens);
+        Ok(Texts { calibration: tokens(&calibration)?, held_out: tokens(&held_out)? })
     }
 }
 
-fn print_table(table: &CalibrationTable) {
+fn print_ranges(outcome: &Calibrated) {
+    let CalibrationTable { positions, longest_context, public_prefix, .. } = &outcome.table;
     println!(
-        "{} private positions, contexts up to {}, public prefix of {} tokens",
-        table.positions,
-        table.longest_context,
-        table.public_prefix.len()
+        "{positions} private positions, contexts up to {longest_context}, public prefix of {} tokens",
+        public_prefix.len()
     );
-    println!(
-        "degree+Newton for 1/√x, degree^2^squarings for exp, iterations for 1/D (ns: normalise and square)"
-    );
-    println!("layer  norm 1   exp     1/D       norm 2   SiLU  main-path levels");
-    for (index, layer) in table.layers.iter().enumerate() {
-        let norm = |site: &crate::calibration::table::NormSite| {
-            format!("{}+{}", site.function.start.degree(), site.function.newton_steps)
-        };
-        let (exponential, division) = match &layer.softmax.method {
-            SoftmaxMethod::Deferred => {
-                (&layer.softmax.exponential, layer.softmax.inverse.iterations.to_string())
-            }
-            SoftmaxMethod::NormalizeAndSquare(site) => (
-                &site.exponential,
-                format!("ns {},{}x{}", site.first.iterations, site.later.iterations, site.squarings),
-            ),
-        };
-        println!(
-            "{index:>5}  {:<7}  {:<6}  {division:<8}  {:<7}  {:<4}  {}",
-            norm(&layer.input_norm),
-            format!("{}^{}", exponential.root.degree(), 1 << exponential.squarings),
-            norm(&layer.post_attention_norm),
-            layer.silu.function.degree(),
-            layer.main_path_levels()
-        );
-    }
-}
-
-fn print_check(outcome: &CalibrationOutcome) {
     for site in &outcome.widened {
         println!("widened for held-out texts: {site}");
     }
-    for site in outcome.held_out.outside() {
+}
+
+fn print_check(twin: &TwinOutcome) {
+    for site in twin.outside() {
         println!(
             "OUTSIDE on held-out texts: {}: {} arguments, {:.4} .. {:.4} in {:.4} .. {:.4}",
             site.site, site.outside, site.seen_low, site.seen_high, site.low, site.high
         );
     }
-    let fidelity = &outcome.held_out.fidelity;
+    let fidelity = &twin.fidelity;
     println!(
-        "held-out, simulated: {} positions, top-1 {:.2} %, KL mean {:.1e} max {:.1e}",
+        "held-out, these functions in f64: {} positions, top-1 {:.2} %, KL mean {:.1e} max {:.1e}",
         fidelity.positions,
         100.0 * fidelity.top1,
         fidelity.kl_mean,

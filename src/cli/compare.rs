@@ -11,13 +11,13 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::scheme::Preset;
 use crate::benchmarks::comparison::{Operation, OperationSamples};
 use crate::benchmarks::comparison_rows::{
     ComparedRing, ComparisonRow, Side, Turns, openfhe_version, side_samples,
 };
 use crate::measure::{Report, check_memory, write_atomically};
 use crate::pages::{comparison_chart, comparison_markdown};
+use crate::setup::Preset;
 
 /// Flags of `compare`.
 #[derive(Args)]

@@ -1,20 +1,12 @@
-//! Flags that say which costs `plan` and `baselines` use, and the costs built into the program.
+//! Flags that say which costs `plan` and `baselines` use.
 
 use std::path::{Path, PathBuf};
 
 use crate::placement::CostFile;
 use crate::related_work::PublishedTable;
+use crate::setup::costs::built_in;
 use anyhow::{Context, bail};
 use clap::Args;
-
-/// Costs at N = 2^16, used without `--costs`; the file says where they were measured. Made anew by
-/// `cachemir bench modules --shape llama-3-8b --preset n16 --every 4 --rounds 1 -o FILE`.
-const BUILT_IN: &str = include_str!("built_in_costs/n16.json");
-
-/// The costs built in.
-pub fn built_in() -> anyhow::Result<CostFile> {
-    Ok(CostFile::parse(BUILT_IN)?)
-}
 
 /// Where costs come from.
 #[derive(Args)]
@@ -57,6 +49,11 @@ impl CostArguments {
         Ok(Costs::Measured(Box::new(file)))
     }
 
+    /// The measured costs given; `None` for those built in.
+    pub fn read_given(&self) -> anyhow::Result<Option<CostFile>> {
+        self.costs.is_some().then(|| self.read_measured()).transpose()
+    }
+
     /// As [`CostArguments::read`], where a table is of no use.
     pub fn read_measured(&self) -> anyhow::Result<CostFile> {
         match self.read()? {
@@ -80,15 +77,6 @@ mod tests {
 
     fn arguments(costs: Option<PathBuf>) -> CostArguments {
         CostArguments::of(costs)
-    }
-
-    #[test]
-    fn the_built_in_costs_are_usable_and_say_where_they_come_from() {
-        let file = arguments(None).read_measured().unwrap();
-        assert!(file.provenance.contains("native"), "{}", file.provenance);
-        assert_eq!(file.bootstrap_costs().unwrap().output_level().unwrap().0, 16);
-        assert_eq!(file.minimum_input_level.0, 3);
-        file.operation_costs().unwrap();
     }
 
     #[test]

@@ -1,34 +1,27 @@
-//! `cachemir eval`: the approximated model against the exact one, teacher-forced.
+//! `cachemir eval`: the encrypted decoder, or its f64 twin, against the exact model, teacher-forced.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::calibration::table::CalibrationTable;
-use crate::contract::Client;
-use crate::decoder::Decoder;
-use crate::decoder::head::HeadSide;
-use crate::decoder::hidden_codec::HiddenCodec;
-use crate::decoder::keys::plan_keys;
-use crate::fidelity::agreement::FidelitySummary;
-use crate::fidelity::approximated_model::{BootstrapNoise, SiteHeadroom};
-use crate::fidelity::teacher_forcing::{BUCKET, teacher_forced};
-use crate::generation::client::GenerationClient;
+use crate::backend::native::NativeClient;
+use crate::contract;
+use crate::fidelity::BootstrapNoise;
+use crate::fidelity::teacher_forcing::{Extent, teacher_forced};
+use crate::fidelity::twin::compare_twin;
+use crate::generation::client::Client;
 use crate::measure::Report;
-use crate::model::prepared::{PreparedModel, TextPart, built_in, read_texts};
-use crate::model::weights::Weights;
-use crate::setup::calibrate::{SimulationOutcome, simulate};
+use crate::model::prepared::{TextPart, built_in, read_texts};
+use crate::setup::{Model, Preset, Scheme, SetupOptions, SimulatedNoise};
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
-use super::decoder_setup::DecoderSetup;
-use super::model_directory::{calibration, model_directory};
+use super::eval_report::{DecoderFigures, TwinFigures, print_by_position, print_fidelity, print_headroom};
+use super::flags::open_model;
 use super::progress::Progress;
-use super::scheme::{Preset, Scheme};
 
-/// What computes the approximated model.
+/// What is compared with the exact model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum EvalBackend {
-    /// The approximations in f64, without slots or levels: fast.
-    Simulated,
+    /// The encrypted decoder's functions in f64, without slots or levels: fast.
+    Twin,
     /// The encrypted decoder itself, on the simulator.
     Clear,
     /// The encrypted decoder on our own CKKS.
@@ -41,8 +34,8 @@ pub struct Eval {
     /// Model directory; the bundled tiny model without it.
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// What computes the approximated model.
-    #[arg(long, value_enum, default_value_t = EvalBackend::Simulated)]
+    /// What is compared with the exact model.
+    #[arg(long, value_enum, default_value_t = EvalBackend::Clear)]
     backend: EvalBackend,
     /// Texts separated by lines of three dashes. Default: a built-in set that calibration never sees.
     #[arg(long, value_name = "FILE")]
@@ -56,7 +49,8 @@ pub struct Eval {
     /// Run so many tokens at most.
     #[arg(long, value_name = "COUNT")]
     positions: Option<usize>,
-    /// Tokens that go through the encrypted decoder together, as far as they fit; logits are compared behind the last of them.
+    /// Tokens that go through the encrypted decoder together, as far as they fit; logits are compared behind the last
+    /// of them.
     #[arg(long, default_value_t = 1, value_name = "TOKENS")]
     wave: usize,
     /// Calibration table [default: DIR/calibration.json; made on built-in texts when there is none].
@@ -82,178 +76,130 @@ pub struct Eval {
     json: Option<PathBuf>,
 }
 
-#[derive(Serialize)]
-struct Figures<'a> {
-    #[serde(flatten)]
-    fidelity: &'a FidelitySummary,
-    noise_bits: Option<f64>,
-    out_of_interval: Vec<&'a SiteHeadroom>,
-    headroom: &'a [SiteHeadroom],
-}
-
-#[derive(Serialize)]
-struct DecoderFigures<'a> {
-    #[serde(flatten)]
-    fidelity: &'a FidelitySummary,
-    noise_bits: Option<f64>,
-    context: usize,
-    /// Tokens at a time; compared behind the last of them.
-    wave: usize,
-    /// Why it ended early, if it did.
-    stopped: Option<String>,
-    /// Mean KL and positions of each sixteen positions behind the public prefix.
-    kl_by_position: &'a [(f64, usize)],
-}
-
 impl Eval {
     /// Compares and prints the figures.
     pub fn run(self) -> anyhow::Result<()> {
-        let (directory, _bundled) = model_directory(self.model.as_deref())?;
-        let prepared = PreparedModel::read(&directory)?;
-        let table = match &self.calibration {
-            Some(path) => {
-                CalibrationTable::read(path, prepared.model.config(), &prepared.model.fingerprint())?
+        let model = match (&self.calibration, &self.model) {
+            (Some(calibration), Some(directory)) => Model::open_calibrated(directory, calibration)?,
+            (Some(calibration), None) => {
+                let bundled = crate::setup::unpack_bundled_model()?;
+                Model::open_calibrated(bundled.path(), calibration)?
             }
-            None => calibration(&prepared, &directory)?,
+            (None, directory) => open_model(directory.as_deref(), &mut |_, _, _| {})?,
         };
+        let prepared = model.prepared();
         let texts = match &self.texts {
             Some(path) => read_texts(path)?,
             None => built_in(TextPart::Evaluation, prepared.frame.is_chat),
         };
         let sequences = prepared.private_tokens(&texts, self.context, self.answer_tokens)?;
+        let slots = self.slots.unwrap_or(self.preset.slots());
         match self.backend {
-            EvalBackend::Simulated => self.simulate(&prepared, &table, &sequences),
+            EvalBackend::Twin => self.twin(&model, sequences, &Scheme::clear(self.preset, slots, None)?),
             EvalBackend::Clear => {
-                let slots = self.slots.unwrap_or(self.preset.slots());
-                let (scheme, client) = Scheme::clear(slots, self.noise_bits, self.seed)?;
-                self.decode(&directory, &prepared, &table, &sequences, &scheme, client)
+                let noise =
+                    self.noise_bits.map(|bootstrap_bits| SimulatedNoise { bootstrap_bits, seed: self.seed });
+                let scheme = Scheme::clear(self.preset, slots, noise)?;
+                let secret = scheme.simulator();
+                self.decode(&model, &sequences, scheme, secret)
             }
             EvalBackend::Native => {
-                let (scheme, client) = Scheme::native(self.preset, None)?;
-                self.decode(&directory, &prepared, &table, &sequences, &scheme, client)
+                let scheme = Scheme::native(self.preset)?;
+                let secret = NativeClient::with_bootstrapping(scheme.native_parameters()?.clone(), None)?;
+                self.decode(&model, &sequences, scheme, secret)
             }
         }
     }
 
-    fn simulate(
-        &self,
-        prepared: &PreparedModel,
-        table: &CalibrationTable,
-        sequences: &[Vec<u32>],
-    ) -> anyhow::Result<()> {
+    /// Options for these texts.
+    fn options(&self, model: &Model, sequences: &[Vec<u32>]) -> SetupOptions {
+        let longest = sequences.iter().map(Vec::len).max().unwrap_or(0);
+        SetupOptions::new(self.preset).context(model.prepared().frame.prefix.len() + longest)
+    }
+
+    /// The twin, over all positions of as many tokens as are asked for.
+    fn twin(&self, model: &Model, mut sequences: Vec<Vec<u32>>, scheme: &Scheme) -> anyhow::Result<()> {
+        let options = self.options(model, &sequences);
+        // Only noise asks where the bootstraps stand.
+        let plan = match self.noise_bits {
+            Some(_) => options.planned(scheme, model)?,
+            None => options.functions(scheme, model)?,
+        };
+        let mut left = self.positions.unwrap_or(usize::MAX);
+        for tokens in &mut sequences {
+            tokens.truncate(left);
+            left -= tokens.len();
+        }
+        sequences.retain(|tokens| !tokens.is_empty());
         let noise = self.noise_bits.map(|bits| BootstrapNoise { bits, seed: self.seed });
         let mut progress = Progress::default();
-        let outcome = simulate(prepared, table, sequences, noise, &mut |what, done, all| {
-            progress.show(what, done, all);
+        let outcome = compare_twin(model.prepared(), &plan, &sequences, noise, &mut |done, all| {
+            progress.show("comparing", done, all);
         })?;
         progress.clear();
-        self.print(&outcome);
+        println!("the f64 twin of the encrypted decoder, teacher-forced");
+        print_fidelity(&outcome.fidelity, self.noise_bits, self.seed);
+        print_headroom(&outcome, self.sites);
         if let Some(path) = &self.json {
-            let body = Figures {
+            let body = TwinFigures {
                 fidelity: &outcome.fidelity,
                 noise_bits: self.noise_bits,
                 out_of_interval: outcome.outside(),
                 headroom: &outcome.headroom,
             };
-            Report::new("eval", "simulated", "none", body).write(path)?;
+            Report::new("eval", "twin", self.preset.name(), body).write(path)?;
         }
         Ok(())
     }
 
-    /// The decoder itself, one token at a time.
-    fn decode<K: Client>(
+    /// The decoder itself.
+    fn decode<K: contract::Client>(
         &self,
-        directory: &Path,
-        prepared: &PreparedModel,
-        table: &CalibrationTable,
+        model: &Model,
         sequences: &[Vec<u32>],
-        scheme: &Scheme,
-        client: K,
+        scheme: Scheme,
+        secret: K,
     ) -> anyhow::Result<()> {
-        let config = prepared.model.config();
-        let context = prepared.frame.prefix.len() + sequences.iter().map(Vec::len).max().unwrap_or(0);
-        let weights = Weights::open(directory, config)?;
-        let preset = self.preset.name();
-        let head = HeadSide::Client;
-        let setup =
-            DecoderSetup { prepared, weights: &weights, calibration: table, scheme, preset, context, head };
-        let plan = setup.plan(None)?;
-        let codec = HiddenCodec::new(config, &plan, scheme.slots, context)?;
-        let decoder = Decoder::new(&weights, plan, scheme.slots, context)?;
-        let wave = self.wave.clamp(1, decoder.wave_capacity());
-        let keys = plan_keys(&decoder, &scheme.chain, scheme.bootstrap, wave)?;
-        let client = GenerationClient::new(client, codec, &prepared.model);
-        let evaluator = client.evaluation_keys(&keys.request)?;
+        let options = self.options(model, sequences).wave(self.wave);
+        let setup = options.build_on(scheme, model, &mut |_, _, _| {})?;
+        let (scheme, wave, context) = (setup.scheme(), setup.wave(), setup.context());
+        let client = Client::with_secret(&setup, secret);
+        let evaluator = client.keys()?;
         let positions = self.positions.unwrap_or(usize::MAX);
         let mut progress = Progress::default();
         let outcome = teacher_forced(
             &client,
             &evaluator,
-            &decoder,
-            prepared,
+            setup.decoder(),
+            model.prepared(),
             sequences,
-            (positions, wave),
+            Extent { positions, wave },
             &mut |done, all| progress.show("decoding", done, all),
         )?;
         progress.clear();
         println!(
             "the encrypted decoder on {}, teacher-forced, context {context}, {wave} tokens at a time",
-            scheme.name
+            scheme.backend()
         );
-        self.print_fidelity(&outcome.fidelity);
-        println!("mean KL by position behind the public prefix:");
-        for (index, (kl, count)) in outcome.kl_by_position.iter().enumerate() {
-            println!("  {:>4} ..  {kl:.2e}   {count} positions", index * BUCKET);
-        }
+        print_fidelity(&outcome.fidelity, self.noise_bits, self.seed);
+        print_by_position(&outcome);
         let stopped =
-            outcome.stopped.as_ref().map(|(position, error)| format!("at position {position}: {error}"));
+            outcome.stopped.as_ref().map(|stop| format!("at position {}: {}", stop.position, stop.error));
         if let Some(path) = &self.json {
             let body = DecoderFigures {
                 fidelity: &outcome.fidelity,
                 noise_bits: self.noise_bits,
                 context,
                 wave,
-                stopped: stopped.clone(),
+                out_of_interval: stopped.as_deref().into_iter().collect(),
+                stopped: stopped.as_deref(),
                 kl_by_position: &outcome.kl_by_position,
             };
-            Report::new("eval", scheme.name, self.preset.name(), body).write(path)?;
+            Report::new("eval", scheme.backend().name(), self.preset.name(), body).write(path)?;
         }
         if let Some(stopped) = stopped {
             anyhow::bail!("the comparison ended early, {stopped}");
         }
         Ok(())
-    }
-
-    fn print_fidelity(&self, fidelity: &FidelitySummary) {
-        println!("positions        {}", fidelity.positions);
-        if let Some(bits) = self.noise_bits {
-            println!("noise at every bootstrap: 2^-{bits} of each tensor's bound, seed {}", self.seed);
-        }
-        println!("top-1 agreement  {:.2} %", 100.0 * fidelity.top1);
-        println!("KL (nats)        mean {:.2e}, max {:.2e}", fidelity.kl_mean, fidelity.kl_max);
-        println!(
-            "perplexity       exact {:.4}, approximated {:.4}",
-            fidelity.perplexity_exact, fidelity.perplexity_approx
-        );
-        println!("logit error      max {:.2e}", fidelity.logit_max_error);
-    }
-
-    fn print(&self, outcome: &SimulationOutcome) {
-        println!("approximations simulated in f64, teacher-forced");
-        self.print_fidelity(&outcome.fidelity);
-        let mut sites: Vec<&SiteHeadroom> = outcome.headroom.iter().collect();
-        sites.sort_by(|a, b| b.headroom.total_cmp(&a.headroom));
-        println!("sites nearest to their bound (largest |unit variable|):");
-        for site in sites.iter().take(self.sites) {
-            println!(
-                "  {:<28} {:.3}   {:.4} .. {:.4} in {:.4} .. {:.4}",
-                site.site, site.headroom, site.seen_low, site.seen_high, site.low, site.high
-            );
-        }
-        let outside = outcome.outside();
-        println!("sites outside their interval: {}", outside.len());
-        for site in outside {
-            println!("  {}: {} arguments", site.site, site.outside);
-        }
     }
 }

@@ -1,21 +1,15 @@
-//! What a generation measured: its report, and what a verified run must keep.
+//! What a generation measured: its report, and the lines that close it.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use crate::fidelity::shadow::StagePrecision;
 use crate::fidelity::verification::Verification;
+use crate::setup::security::KeyMargin;
 use serde::Serialize;
 
-use crate::setup::parameter_sets::KeyMargin;
-
-/// Largest error of a logit of the bundled model with which `--verify` succeeds.
-const MAX_LOGIT_ERROR: f64 = 0.05;
-/// The same for other models, whose logits have other sizes: as a share of the range of the exact model's logits.
-const MAX_LOGIT_ERROR_OF_RANGE: f64 = 0.05;
-
 /// The command's part of the report.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub struct GenerateReport {
     pub prompt_token_ids: Vec<u32>,
     pub token_ids: Vec<u32>,
@@ -44,39 +38,26 @@ pub struct GenerateReport {
     pub verification: Option<Verification>,
 }
 
+impl GenerateReport {
+    /// A report of tokens that took `seconds`, to be filled.
+    pub fn of_seconds(seconds: Vec<f64>) -> Self {
+        let first = seconds.first().copied().unwrap_or(0.0);
+        let later = seconds.get(1..).unwrap_or_default();
+        let mean = later.iter().sum::<f64>() / later.len() as f64;
+        let seconds_per_token = if later.is_empty() { first } else { mean };
+        Self { seconds_per_token, time_to_first_token_s: first, token_seconds: seconds, ..Self::default() }
+    }
+}
+
 /// Bits of the worst slot over all bootstraps.
 pub fn precision_min_bits(stages: &[StagePrecision]) -> Option<f64> {
     let bits = stages.iter().map(|stage| -stage.bootstrap_error.log2());
     bits.reduce(f64::min).filter(|bits| bits.is_finite())
 }
 
-/// What a verified run did not keep, in words: `bundled` when the model is ours, `promised` the bits that each slot keeps in a
-/// bootstrap at least.
-pub fn failures(
-    check: &Verification,
-    stages: &[StagePrecision],
-    bundled: bool,
-    promised: f64,
-) -> Vec<String> {
-    let mut failures = check.disagreements.clone();
-    let allowed = if bundled { MAX_LOGIT_ERROR } else { MAX_LOGIT_ERROR_OF_RANGE * check.logit_range };
-    // A NaN fails as well.
-    if !matches!(check.logit_max_error.partial_cmp(&allowed), Some(Ordering::Less | Ordering::Equal)) {
-        failures.push(format!("logit error {:.4}, at most {allowed:.4} is allowed", check.logit_max_error));
-    }
-    for stage in stages.iter().filter(|stage| -stage.bootstrap_error.log2() < promised) {
-        failures.push(format!(
-            "the bootstrap of layer {} {} kept {:.1} bits in its worst slot, {promised} are promised",
-            stage.progress.layer,
-            stage.progress.stage,
-            -stage.bootstrap_error.log2()
-        ));
-    }
-    failures
-}
-
 /// A line a stage and layer: the worst over all tokens.
-pub fn print_precision(stages: &[StagePrecision]) {
+pub fn print_precision(stages: &[StagePrecision]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
     let mut worst: BTreeMap<(usize, &str), StagePrecision> = BTreeMap::new();
     for stage in stages {
         let entry = worst.entry((stage.progress.layer, stage.progress.stage)).or_insert(*stage);
@@ -86,22 +67,29 @@ pub fn print_precision(stages: &[StagePrecision]) {
         entry.drift = entry.drift.max(stage.drift);
     }
     if !worst.is_empty() {
-        println!("layer bootstrap        largest value   bits (rms / worst slot)   drift from the simulator");
+        writeln!(
+            out,
+            "layer bootstrap        largest value   bits (rms / worst slot)   drift from the simulator"
+        )?;
     }
     for ((layer, name), stage) in worst {
-        println!(
+        writeln!(
+            out,
             "{layer:>5} {name:<16} {:>12.4} {:>12.1} / {:<12.1} 2^{:.1}",
             stage.largest,
             -stage.bootstrap_deviation.log2(),
             -stage.bootstrap_error.log2(),
             stage.drift.log2()
-        );
+        )?;
     }
+    Ok(())
 }
 
 /// What the exact model says to the run, and the margins of its keys.
-pub fn print_closing(report: &GenerateReport) {
-    println!(
+pub fn print_closing(report: &GenerateReport) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
         "\nfirst token {:.1} s, then {:.1} s/token; keys made in {:.1} s{}",
         report.time_to_first_token_s,
         report.seconds_per_token,
@@ -109,21 +97,23 @@ pub fn print_closing(report: &GenerateReport) {
         report
             .peak_bytes
             .map_or_else(String::new, |bytes| format!("; peak memory {:.1} GB", bytes as f64 / 1e9))
-    );
+    )?;
     for key in &report.security {
-        println!("{key}");
+        writeln!(out, "{key}")?;
     }
     if let Some(log2) = report.log2_failure_run {
-        println!("a bootstrap of this run fails with probability 2^{log2:.1}");
+        writeln!(out, "a bootstrap of this run fails with probability 2^{log2:.1}")?;
     }
     if let Some(check) = &report.verification {
-        println!(
+        writeln!(
+            out,
             "against the exact model, {}: top-1 {:.1} %, logit error {:.4} (rms {:.4}), KL {:.2e}",
             check.mode.replace('_', "-"),
             100.0 * check.top1,
             check.logit_max_error,
             check.logit_rms_error,
             check.kl_mean
-        );
+        )?;
     }
+    Ok(())
 }

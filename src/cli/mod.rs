@@ -10,20 +10,24 @@ mod bench_ops;
 mod calibrate;
 mod compare;
 mod costs;
-mod decoder_setup;
 mod doctor;
 mod eval;
+mod eval_report;
+mod flags;
+mod functions_table;
 mod generate;
 mod generate_page;
+mod generate_progress;
 mod generate_report;
-mod head;
+mod generate_run;
 mod import;
-mod model_directory;
 mod params;
 mod plan;
 mod plan_decoder;
+mod plan_shape;
 mod progress;
-mod scheme;
+
+use std::io::Write;
 
 use clap::{Parser, Subcommand};
 
@@ -81,7 +85,12 @@ pub fn run() -> std::process::ExitCode {
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", one_line(&error));
+            let line = one_line(&error);
+            // A stderr that is closed has nobody to tell.
+            let _ = writeln!(std::io::stderr(), "error: {line}");
+            if let Some(command) = command_for(&line) {
+                let _ = writeln!(std::io::stderr(), "try: {command}");
+            }
             std::process::ExitCode::FAILURE
         }
     }
@@ -99,8 +108,36 @@ fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
+/// What the library's remedies are called here.
+const COMMANDS: [(&str, &str); 7] = [
+    ("calibrate", "cachemir calibrate --model DIR"),
+    ("make the plan", "cachemir plan --model DIR --json FILE"),
+    ("make a plan", "cachemir plan --model DIR --json FILE"),
+    ("measure the costs", "cachemir bench modules --json FILE"),
+    ("measure the operations", "cachemir bench ops --json FILE"),
+    ("measure the bootstraps", "cachemir bench bootstrap --json FILE"),
+    ("import them from a GGUF file", "cachemir import --gguf FILE DIR"),
+];
+
+/// The command that the remedy at the end of `line` asks for, where it names none itself.
+fn command_for(line: &str) -> Option<&'static str> {
+    let found = COMMANDS.iter().find(|(remedy, _)| line.contains(remedy));
+    found
+        .map(|(_, command)| *command)
+        .filter(|_| !line.contains("`cachemir ") && !line.contains(": cachemir "))
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn remedies_of_the_library_get_their_command() {
+        let error = crate::placement::CostFile::parse("{").unwrap_err();
+        assert_eq!(super::command_for(&error.to_string()), Some("cachemir bench modules --json FILE"));
+        let error = crate::placement::Plan::from_json("{").unwrap_err();
+        assert_eq!(super::command_for(&error.to_string()), Some("cachemir plan --model DIR --json FILE"));
+        assert_eq!(super::command_for("the disk is full"), None);
+    }
+
     #[test]
     fn causes_are_said_once() {
         let source = || std::io::Error::other("the disk is full");

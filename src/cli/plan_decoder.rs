@@ -2,35 +2,33 @@
 
 use std::path::Path;
 
+use crate::decoder::head::HeadSide;
 use crate::decoder::placement::{DecoderPlacement, TokenCost};
 use crate::measure::{Report, write_atomically};
-use crate::model::prepared::PreparedModel;
-use crate::model::weights::Weights;
 use crate::pages::{plan_page, plan_table};
 use crate::placement::{CostFile, Plan};
+use crate::setup::costs::built_in_for;
+use crate::setup::{Backend, Model, Preset, Scheme, SetupOptions};
 use anyhow::bail;
 use serde::Serialize;
 
-use super::decoder_setup::DecoderSetup;
-use super::head::Head;
-use super::model_directory::calibration;
-use super::plan::LayerStep;
-use super::scheme::{Preset, Scheme};
+use super::functions_table::print_functions;
+use super::plan::{GREEDY, LayerStep};
 
 /// What is asked for.
 pub struct DecoderPlanRequest<'a> {
     /// Model directory.
     pub model: &'a Path,
-    /// Costs.
-    pub costs: &'a CostFile,
+    /// Costs; those built in without them.
+    pub costs: Option<CostFile>,
     /// Preset.
-    pub preset: &'a str,
+    pub preset: Preset,
     /// Backend.
-    pub backend: &'a str,
+    pub backend: Backend,
     /// Tokens of the context.
     pub context: usize,
     /// Which side applies the output head.
-    pub head: Head,
+    pub head: HeadSide,
     /// Where the report goes.
     pub json: Option<&'a Path>,
     /// Where the page goes.
@@ -52,32 +50,23 @@ struct Body<'a> {
 }
 
 /// Solves, prints and writes.
-pub fn plan_decoder(request: &DecoderPlanRequest<'_>) -> anyhow::Result<()> {
-    let preset = match request.preset {
-        "n16" => Preset::N16,
-        "test" => Preset::Test,
-        other => bail!("no preset `{other}`: use n16 or test"),
+pub fn plan_decoder(request: DecoderPlanRequest<'_>) -> anyhow::Result<()> {
+    let DecoderPlanRequest { preset, backend, .. } = request;
+    let scheme = match backend {
+        Backend::Native => Scheme::native(preset)?,
+        Backend::Clear => Scheme::clear(preset, preset.slots(), None)?,
+        Backend::Openfhe => bail!("a decoder is planned for backend native or clear, not openfhe"),
     };
-    let scheme = match request.backend {
-        "native" => Scheme::native(preset, None)?.0,
-        "clear" => Scheme::clear(preset.slots(), None, 0)?.0,
-        other => bail!("a decoder is planned for backend native or clear, not `{other}`"),
-    };
-    let prepared = PreparedModel::read(request.model)?;
-    let config = prepared.model.config();
-    let table = calibration(&prepared, request.model)?;
-    let setup = DecoderSetup {
-        prepared: &prepared,
-        weights: &Weights::open(request.model, config)?,
-        calibration: &table,
-        scheme: &scheme,
-        preset: preset.name(),
-        context: request.context.min(config.max_position_embeddings),
-        head: request.head.side(),
-    };
-    let functions = setup.functions()?;
-    let placement = setup.place(&functions, request.costs)?;
+    let costs = request.costs.map_or_else(|| built_in_for(backend, preset), Ok)?;
+    let model = Model::open(request.model)?;
+    let config = model.config();
+    let options = SetupOptions::new(preset)
+        .context(request.context.min(config.max_position_embeddings))
+        .head(request.head)
+        .costs(costs.clone());
+    let placement = options.placement(&scheme, &model)?;
     let DecoderPlacement { plan, by_hand, greedy, search_seconds } = &placement;
+    print_functions(&options.functions(&scheme, &model)?);
     print!("{}", plan_table(plan, 2));
     println!(
         "{} layers and the final norm, {} bootstraps, {:.1} s a token predicted; planned in {search_seconds:.3} s",
@@ -87,12 +76,12 @@ pub fn plan_decoder(request: &DecoderPlanRequest<'_>) -> anyhow::Result<()> {
     );
     println!("by hand: {} bootstraps, {:.1} s", by_hand.bootstraps, by_hand.seconds);
     println!(
-        "greedy (a value is bootstrapped when it is out of levels, alone, to the top): {} bootstraps ({:.2} times as many), {:.1} s",
+        "{GREEDY}: {} bootstraps ({:.2} times as many), {:.1} s",
         greedy.bootstraps,
         greedy.bootstraps as f64 / plan.bootstraps().max(1) as f64,
         greedy.seconds
     );
-    println!("costs: {}", request.costs.provenance);
+    println!("costs: {}", costs.provenance);
     if let Some(path) = request.html {
         write_atomically(path, plan_page(plan)?.as_bytes())?;
     }
@@ -105,11 +94,11 @@ pub fn plan_decoder(request: &DecoderPlanRequest<'_>) -> anyhow::Result<()> {
             seconds_greedy: greedy.seconds,
             by_hand: *by_hand,
             planning_seconds: *search_seconds,
-            costs: &request.costs.provenance,
+            costs: &costs.provenance,
             steps: LayerStep::all(plan),
             plan,
         };
-        Report::new("plan", request.backend, preset.name(), body).write(path)?;
+        Report::new("plan", backend.name(), preset.name(), body).write(path)?;
     }
     Ok(())
 }

@@ -146,28 +146,6 @@ impl BootstrapSummary {
         }
     }
 
-    /// That a ciphertext at `level` can be bootstrapped as `request` says on `backend`.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] as in [`Self::levels`], [`Error::LevelOutOfRange`] for a level wanted above the highest,
-    /// [`Error::LevelTooLow`] for an input below the lowest.
-    pub fn check_request(
-        &self,
-        request: &BootstrapRequest,
-        level: Level,
-        backend: &'static str,
-    ) -> Result<()> {
-        let (lowest, highest) = self.levels(request, backend)?;
-        let operation = "bootstrap";
-        if request.level > highest {
-            return Err(Error::LevelOutOfRange { operation, level: request.level, max: highest });
-        }
-        if level < lowest {
-            return Err(Error::LevelTooLow { operation, level, wanted: lowest });
-        }
-        Ok(())
-    }
-
     /// That `values`, decrypted as they enter or leave a bootstrap, lie within its bound, give or take 1/1024 of it.
     ///
     /// No false alarms: a bootstrap of values within the bound errs by far less than the tolerance. What a result shows of

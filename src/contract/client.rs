@@ -4,6 +4,20 @@ use super::{BootstrapSummary, Complex64, Evaluator, KeyRequest, Level, OccupiedS
 
 /// Holds the secret key: encrypts, decrypts, and generates the evaluation keys for an [`Evaluator`], which never sees
 /// the secret.
+///
+/// ```
+/// use cachemir::backend::native::{NativeClient, test_levelled};
+/// use cachemir::ckks::Parameters;
+/// use cachemir::contract::{Client, Complex64, Evaluator, KeyRequest, Level};
+///
+/// // N = 2^10 and two levels: fast, and without any security.
+/// let client = NativeClient::new(Parameters::new(test_levelled(10, 2))?.into())?;
+/// let x = client.encrypt(&[Complex64::new(1.5, -0.5)], Level(1))?;
+/// let server = client.evaluator(&KeyRequest::new())?;
+/// let sum = server.add(&x, &x)?;
+/// assert!((client.decrypt(&sum)?[0] - Complex64::new(3.0, -1.0)).norm() < 1e-6);
+/// # Ok::<(), cachemir::Error>(())
+/// ```
 pub trait Client: Send + Sync {
     /// The server side this client makes keys for.
     type Evaluator: Evaluator;

@@ -3,7 +3,7 @@
 use super::{Level, Scale};
 
 /// Result of every fallible operation of the library.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What can go wrong. The text of each variant ends with the remedy.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,8 @@
 //! The side that computes: evaluation keys only.
 
+use super::checks::no_terms;
 use super::{
-    BootstrapRequest, BootstrapSummary, Complex64, Error, Level, LevelChain, LinearTransform, Result, Scale,
+    BootstrapRequest, BootstrapSummary, Complex64, Level, LevelChain, LinearTransform, Result, Scale,
 };
 
 /// What every ciphertext and plaintext tells about itself.
@@ -39,6 +40,26 @@ impl<'a, C: CiphertextInfo> LinearTerm<'a, C> {
 ///
 /// No operation changes its inputs. Every result states level and scale; every error names the operation, the levels
 /// and scales it saw, what it wanted, and the remedy. Costs are in rotations (key switches), products and NTTs.
+///
+/// ```
+/// use cachemir::contract::{Evaluator, Result};
+///
+/// /// (x² + 1/2) rotated left by one slot, on any backend: one level for the product and its rescale.
+/// fn circuit<E: Evaluator>(server: &E, x: &E::Ciphertext) -> Result<E::Ciphertext> {
+///     let square = server.mul(x, x)?;
+///     server.rotate(&server.add_constant(&square, 0.5.into())?, 1)
+/// }
+/// # use cachemir::backend::clear::{ClearClient, ClearParameters};
+/// # use cachemir::contract::{Client, Complex64, Level};
+/// # let client = ClearClient::new(ClearParameters::new(8, 2, 40)?);
+/// # let x = client.encrypt(&[Complex64::ZERO, Complex64::new(0.5, 0.0)], Level(2))?;
+/// // The simulator has every key and records which ones the circuit needs.
+/// let dry_run = client.dry_run();
+/// circuit(&dry_run, &x)?;
+/// let server = client.evaluator(&dry_run.recorded())?;
+/// assert!((client.decrypt(&circuit(&server, &x)?)?[0].re - 0.75).abs() < 1e-9);
+/// # Ok::<(), cachemir::Error>(())
+/// ```
 pub trait Evaluator: Send + Sync {
     /// A degree-1 ciphertext.
     type Ciphertext: CiphertextInfo + Clone + Send + Sync;
@@ -290,11 +311,7 @@ pub trait Evaluator: Send + Sync {
                 None => product,
             });
         }
-        let sum = sum.ok_or_else(|| Error::Shape {
-            operation: "linear_combination",
-            what: "0 terms".to_owned(),
-            remedy: "give at least one".to_owned(),
-        })?;
+        let sum = sum.ok_or_else(|| no_terms("linear_combination"))?;
         if addend == Complex64::ZERO { Ok(sum) } else { self.add_constant(&sum, addend) }
     }
 

@@ -15,6 +15,7 @@
 //! Values are complex numbers in S = N/2 slots; `rot(x, k)[s] = x[(s + k) mod S]`, so a positive step rotates left.
 
 mod bootstrap;
+pub mod checks;
 mod client;
 mod counting;
 mod error;

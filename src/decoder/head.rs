@@ -1,5 +1,5 @@
-//! The output head: on the client, in the clear, or on the server, where it turns the encrypted hidden state into encrypted
-//! logits by the wide products of [`crate::packing::LmHead`].
+//! The output head: on the client, in the clear, or on the server, where it turns the encrypted hidden state into
+//! encrypted logits by the wide products of [`crate::packing::LmHead`].
 //!
 //! The server's answer is one hidden vector in the first case, and the logits of the whole vocabulary, S times two a
 //! ciphertext, in the second. Sampling stays with the client either way.
@@ -11,12 +11,14 @@ use ndarray::{Array1, Array2};
 use crate::contract::{Complex64, Error, Evaluator, Level, Result};
 use crate::packing::{FnWeights, LmHead, Packed};
 
-use crate::decoder::plan::DecoderPlan;
-use crate::decoder::products::{DecoderLayout, norm_factors};
+use crate::circuits::inverse_sqrt::InverseSquareRoot;
+use crate::decoder::layout::DecoderLayout;
+use crate::decoder::products::norm_factors;
+
+use crate::model::weights::Weights;
 
 /// Largest root mean square of a hidden state after its norm, which is 1 up to the error of the approximated 1/√x.
 pub(crate) const LARGEST_RMS: f64 = 1.25;
-use crate::model::weights::Weights;
 
 /// Which side applies the output head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -56,18 +58,22 @@ pub struct EncryptedHead {
 }
 
 impl EncryptedHead {
-    /// Head of `weights` for hidden states of `layout` under `plan`.
+    /// Head of `weights` for hidden states of `layout` behind `norm`, whose features enter the norm divided by
+    /// `entering`.
     ///
     /// # Errors
     /// [`Error::Model`] for unusable weights; [`Error::Shape`] when the hidden vector leaves no room for logits.
-    pub fn new(weights: &Weights, layout: &DecoderLayout, plan: &DecoderPlan) -> Result<Self> {
+    pub(crate) fn new(
+        weights: &Weights,
+        layout: &DecoderLayout,
+        norm: &InverseSquareRoot,
+        entering: &[f64],
+    ) -> Result<Self> {
         let matrix = match weights.output_head()? {
             Some(matrix) => matrix,
             None => weights.embedding()?,
         };
-        let size = weights.config().hidden_size;
-        let factors = norm_factors(&plan.final_norm, &plan.entering(plan.layers.len(), size));
-        Self::of_matrix(matrix, &weights.final_norm()?, factors, layout)
+        Self::of_matrix(matrix, &weights.final_norm()?, norm_factors(norm, entering), layout)
     }
 
     /// Head of `matrix` (vocabulary × hidden size) behind γ, for states that `factors` bring to root mean square 1.
@@ -78,6 +84,13 @@ impl EncryptedHead {
         layout: &DecoderLayout,
     ) -> Result<Self> {
         let (vocabulary, inputs) = matrix.dim();
+        if gamma.len() != inputs || factors.len() != inputs {
+            return Err(Error::Shape {
+                operation: "output head",
+                what: format!("{inputs} inputs, γ of {} and {} factors", gamma.len(), factors.len()),
+                remedy: "use weights and functions of one model".to_owned(),
+            });
+        }
         let gamma: Vec<f64> = gamma.iter().copied().map(f64::from).collect();
         // |Σ w·γ·x| ≤ ‖w·γ‖·‖x‖ (Cauchy and Schwarz), over any part of the features.
         let length = |row: ndarray::ArrayView1<'_, f32>| -> f64 {
@@ -88,25 +101,31 @@ impl EncryptedHead {
         let columns: Vec<f64> =
             gamma.iter().zip(factors).map(|(gamma, factor)| gamma * factor / bound).collect();
         let entries = FnWeights::new(inputs, vocabulary, move |input, output| {
-            let entry = matrix.get((output, input)).copied().map_or(0.0, f64::from);
-            entry * columns.get(input).copied().unwrap_or(0.0)
+            match (matrix.get((output, input)), columns.get(input)) {
+                (Some(entry), Some(column)) => f64::from(*entry) * column,
+                // Never: both have the size of the matrix.
+                _ => f64::NAN,
+            }
         });
         let weights: Arc<dyn crate::packing::Weights> = Arc::new(entries);
         Ok(Self { head: LmHead::new(layout.hidden, &layout.hidden_order, &weights)?, bound })
     }
 
-    /// A head that costs what one of this shape costs, whatever its weights, for planning.
-    pub(crate) fn for_counting(vocabulary: usize, inputs: usize, layout: &DecoderLayout) -> Result<LmHead> {
-        let weights: Arc<dyn crate::packing::Weights> =
-            Arc::new(FnWeights::new(inputs, vocabulary, |_, _| 1.0));
-        LmHead::new(layout.hidden, &layout.hidden_order, &weights)
-    }
-
-    /// Encrypted logits of a hidden state behind the final norm, clean, divided by a bound of theirs; one level. Costs as
-    /// [`LmHead::apply`].
+    /// A head that costs what one of this shape costs, whatever its weights: to count with.
     ///
     /// # Errors
-    /// Those of the evaluator.
+    /// [`Error::Shape`] when the hidden vector leaves no room for logits.
+    pub(crate) fn without_weights(vocabulary: usize, inputs: usize, layout: &DecoderLayout) -> Result<Self> {
+        let weights: Arc<dyn crate::packing::Weights> =
+            Arc::new(FnWeights::new(inputs, vocabulary, |_, _| 0.0));
+        Ok(Self { head: LmHead::new(layout.hidden, &layout.hidden_order, &weights)?, bound: 1.0 })
+    }
+
+    /// Encrypted logits of a hidden state behind the final norm, clean, divided by a bound of theirs; one level.
+    /// Costs as [`LmHead::apply`].
+    ///
+    /// # Errors
+    /// Errors of the evaluator.
     pub fn apply<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -119,9 +138,9 @@ impl EncryptedHead {
     /// The client's side: logits out of decrypted slots.
     ///
     /// # Errors
-    /// [`Error::Shape`] for the wrong number of ciphertexts; [`Error::OutOfInterval`] for a logit beyond its bound, which no
-    /// state of a norm can have. The bound is wide: a state that left an interval by little is not seen here, where a client
-    /// that gets the state itself checks its length.
+    /// [`Error::Shape`] for the wrong number of ciphertexts; [`Error::OutOfInterval`] for a logit beyond its bound,
+    /// which no state of a norm can have. The bound is wide: a state that left an interval by little is not seen
+    /// here, where a client that gets the state itself checks its length.
     pub fn logits(&self, decrypted: &[Vec<Complex64>]) -> Result<Vec<f32>> {
         let logits = self.head.logits(decrypted)?;
         // A NaN must not vanish in a maximum.

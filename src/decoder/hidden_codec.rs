@@ -4,8 +4,9 @@ use crate::circuits::inverse_sqrt::InverseSquareRoot;
 use crate::contract::{Complex64, Level, Result};
 use crate::packing::Wave;
 
+use crate::decoder::layout::DecoderLayout;
 use crate::decoder::plan::DecoderPlan;
-use crate::decoder::products::{DecoderLayout, norm_factors};
+use crate::decoder::products::norm_factors;
 use crate::model::config::LlamaConfig;
 
 /// Packs embeddings and unpacks hidden states; knows the plan's scales, no weights and no keys.
@@ -25,7 +26,7 @@ impl HiddenCodec {
     /// Codec for a model of shape `config` under `plan` in `slots` slots.
     ///
     /// # Errors
-    /// Those of [`DecoderLayout::new`].
+    /// Errors of [`DecoderLayout::new`].
     pub fn new(config: &LlamaConfig, plan: &DecoderPlan, slots: usize, context: usize) -> Result<Self> {
         Ok(Self {
             layout: DecoderLayout::new(config, slots, context)?,

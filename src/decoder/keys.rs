@@ -2,7 +2,7 @@
 
 use crate::backend::clear::{ClearEvaluator, ClearParameters};
 use crate::contract::{
-    BootstrapSummary, Complex64, CountingEvaluator, Error, KeyRequest, LevelChain, LevelCounts, Result,
+    BootstrapSummary, CountingEvaluator, Error, KeyRequest, LevelChain, LevelCounts, Result,
 };
 
 use crate::decoder::{Decoder, DecoderState};
@@ -16,13 +16,13 @@ pub struct KeyPlan {
     pub operations: LevelCounts,
 }
 
-/// Runs `decoder` on the simulator with the levels of `chain` and records the keys it uses at the offsets of the cache
-/// that together use every rotation: a token lands at offset τ by a rotation per bit of τ, left where the bit is 0 and
-/// right where it is 1, so zero, the highest power of two and that minus one cover all. A prompt goes in `wave` tokens at a
-/// time.
+/// Runs `decoder` on the simulator with the levels of `chain` and records the keys it uses at the offsets of the
+/// cache that together use every rotation: a token lands at offset τ by a rotation per bit of τ, left where the bit
+/// is 0 and right where it is 1, so zero, the highest power of two and that minus one cover all. A prompt goes in
+/// `wave` tokens at a time.
 ///
 /// # Errors
-/// Those of [`Decoder::step_wave`]: a plan that runs out of levels shows here, before any key is made.
+/// Errors of [`Decoder::step_wave`]: a plan that runs out of levels shows here, before any key is made.
 pub fn plan_keys(
     decoder: &Decoder,
     chain: &LevelChain,
@@ -30,8 +30,6 @@ pub fn plan_keys(
     wave: usize,
 ) -> Result<KeyPlan> {
     let slots = decoder.layout().hidden.slots();
-    // Values do not matter for keys, and those of an empty sequence leave the intervals of the functions.
-    let bootstrap = BootstrapSummary { bound: f64::INFINITY, ..bootstrap };
     let parameters =
         ClearParameters { slots, chain: chain.clone(), bootstrapping: Some(bootstrap), noise: None };
     let mut request = KeyRequest::new();
@@ -45,8 +43,8 @@ pub fn plan_keys(
         let mut state: DecoderState<_> = decoder.new_state();
         state.pad_with_zeros(&evaluator, position)?;
         let level = decoder.plan().input_level;
-        let zero = crate::contract::Client::encrypt(&client, &[Complex64::ZERO], level)?;
-        decoder.step_wave(&evaluator, &mut state, (&zero, tokens), true, &mut |_, _| {})?;
+        let blank = client.encrypt_blank(level)?;
+        decoder.step_wave(&evaluator, &mut state, &blank, tokens, true, &mut |_, _| {})?;
         request.merge(&evaluator.inner().recorded());
         Ok(evaluator.counts().total())
     };

@@ -1,9 +1,10 @@
-//! Where the encrypted decoder bootstraps, solved for its own modules: a [`Plan`] out of the decoder's functions, the levels
-//! of a scheme, and measured costs.
+//! Where the encrypted decoder bootstraps, solved for its own modules: a [`Plan`] out of the decoder's functions, the
+//! levels of a scheme, and measured costs.
 //!
-//! Every layer is the graph of [`crate::decoder::modules`], with bootstraps where the decoder has a seam
-//! ([`crate::decoder::module::Module::seam`]); the final norm follows as a layer of its own. The search is exact. What stays as the
-//! hand-made plan has it: the functions, and how many iterations of the inverse stand before its bootstrap.
+//! Every layer is the graph of its steps as [`crate::decoder::count`] counts them, with bootstraps where the decoder
+//! has a seam ([`crate::decoder::step::Step::seam`]); the end of the model follows as a layer of its own. The search
+//! is exact. What stays as the hand-made plan has it: the functions, and how many iterations of the inverse stand
+//! before its bootstrap.
 
 use sha2::{Digest, Sha256};
 
@@ -13,12 +14,10 @@ use crate::placement::{
     place, place_greedily, run_in_order,
 };
 
-use crate::decoder::head::HeadSide;
-use crate::decoder::module::Module;
-use crate::decoder::modules::{Counts, LayerModules};
+use crate::decoder::Decoder;
+use crate::decoder::count::StepCounter;
 use crate::decoder::plan::DecoderPlan;
 use crate::model::config::LlamaConfig;
-use crate::model::weights::Weights;
 
 /// A scheme, as far as placement needs to know it.
 #[derive(Clone, Debug)]
@@ -36,8 +35,8 @@ pub struct PlacementScheme<'a> {
 }
 
 impl PlacementScheme<'_> {
-    /// What a plan for `functions` of a model under this scheme is made for: fingerprints of the calibrated model, and the
-    /// preset with its levels.
+    /// What a plan for `functions` of a model under this scheme is made for: fingerprints of the calibrated model,
+    /// and the preset with its levels.
     ///
     /// # Errors
     /// [`Error::Internal`] when the functions do not serialize; those of the chain.
@@ -62,8 +61,8 @@ impl PlacementScheme<'_> {
         })
     }
 
-    /// Costs of bootstraps to the levels of this scheme, one value at a time. A level that `file` does not know costs as
-    /// the highest it knows.
+    /// Costs of bootstraps to the levels of this scheme, one value at a time. A level that `file` does not know costs
+    /// as the highest it knows.
     fn bootstrap_costs(&self, file: &CostFile) -> Result<BootstrapCosts> {
         let known = file.bootstrap_costs()?;
         let highest = known.output_level()?;
@@ -91,33 +90,29 @@ fn digest(parts: &[&[u8]]) -> String {
     digest.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The layers of the decoder and its final norm as templates, with the bootstraps placed by hand.
+/// The layers of the decoder and its end as templates, with the bootstraps placed by hand.
 ///
 /// # Errors
-/// As [`LayerModules::template`].
+/// Errors of [`StepCounter::template`].
 fn templates(
-    weights: &Weights,
+    config: &LlamaConfig,
     functions: &DecoderPlan,
     scheme: &PlacementScheme<'_>,
-    tokens: (usize, usize),
+    tokens: TokensOfCache,
 ) -> Result<Vec<(LayerTemplate, Vec<Refresh>)>> {
-    let levels = (scheme.chain, scheme.bootstrap);
-    // All layers count alike but for their functions.
-    let first = LayerModules::new(weights, functions, 0, scheme.slots, tokens)?;
-    let mut counts = Counts::default();
-    let mut templates = Vec::with_capacity(functions.layers.len() + 1);
-    for index in 0..functions.layers.len() {
-        let layer = first.counting_as(functions, index)?;
-        let template = layer.template_of("decoder layer", &Module::ALL, levels, &mut counts)?;
-        templates.push((template, layer.refreshes()));
-    }
-    let mut end = vec![Module::InputNormSquare, Module::InputNormRoot, Module::InputNormScale];
-    if functions.head == HeadSide::Server {
-        end.push(Module::Head);
-    }
-    let last = first.final_norm_of(functions);
-    templates.push((last.template_of("final norm", &end, levels, &mut counts)?, Vec::new()));
-    Ok(templates)
+    let decoder = Decoder::without_weights(config, functions.clone(), scheme.slots, tokens.context)?;
+    let mut counter = StepCounter::new(&decoder, scheme.chain, scheme.bootstrap, tokens.cached, 1)?;
+    let of_layer = |index: usize| Ok((counter.template(index)?, counter.refreshes(index)?));
+    (0..=functions.layers.len()).map(of_layer).collect()
+}
+
+/// How far a cache is filled, and how far it can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokensOfCache {
+    /// Tokens before the new one.
+    pub cached: usize,
+    /// Tokens it is laid out for.
+    pub context: usize,
 }
 
 /// Bootstraps and seconds of one token under some placement.
@@ -151,17 +146,17 @@ pub struct DecoderPlacement {
     pub search_seconds: f64,
 }
 
-/// The cheapest plan for the decoder of `functions`, with bootstraps by hand, under `scheme` and the costs of `file`, for
-/// a token behind `tokens.0` cached ones in a cache laid out for `tokens.1`.
+/// The cheapest plan for the decoder of `functions`, with bootstraps by hand, for a model of shape `config` under
+/// `scheme` and the costs of `file`. No weights are needed: costs do not depend on them.
 ///
 /// # Errors
 /// [`Error::Plan`] when no placement exists; those of counting on the simulator.
 pub fn place_decoder(
-    weights: &Weights,
+    config: &LlamaConfig,
     functions: &DecoderPlan,
     scheme: &PlacementScheme<'_>,
     file: &CostFile,
-    tokens: (usize, usize),
+    tokens: TokensOfCache,
 ) -> Result<DecoderPlacement> {
     let top = scheme.bootstrap.output_level;
     let operations = file.operation_costs()?;
@@ -170,7 +165,7 @@ pub fn place_decoder(
     let mut graphs: Vec<LevelGraph> = Vec::new();
     let mut by_hand = Vec::new();
     let mut level = top;
-    for (template, refreshes) in templates(weights, functions, scheme, tokens)? {
+    for (template, refreshes) in templates(config, functions, scheme, tokens)? {
         let graph = template.graph(&prices, top)?;
         let solution = run_in_order(&graph, &costs, level, &refreshes)?;
         let bootstraps = solution.bootstraps() + refreshes.iter().filter(|at| at.before.is_none()).count();
@@ -189,7 +184,7 @@ pub fn place_decoder(
     let solutions = place(&graphs, &costs, top, Search::Exact)?;
     Ok(DecoderPlacement {
         search_seconds: start.elapsed().as_secs_f64(),
-        plan: Plan::new(scheme.target(weights.config(), functions)?, &graphs, &solutions)?,
+        plan: Plan::new(scheme.target(config, functions)?, &graphs, &solutions)?,
         by_hand,
         greedy: TokenCost::of(&greedy),
     })

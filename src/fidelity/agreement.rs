@@ -21,18 +21,16 @@ pub struct PositionFidelity {
 }
 
 impl PositionFidelity {
-    /// Compares the logits of one position. A value that is not finite counts as disagreement with infinite divergence and
-    /// errors.
+    /// Compares the logits of one position. A value that is not finite counts as disagreement with infinite
+    /// divergence and errors.
     #[must_use]
     pub fn new(exact: ArrayView1<'_, f32>, other: ArrayView1<'_, f32>) -> Self {
-        Self::with_log_sums((exact, log_sum_exp(exact)), (other, log_sum_exp(other)))
+        Self::between(&Logits::new(exact), &Logits::new(other))
     }
 
-    /// See [`Self::new`]; with the logarithms of the sums of exponentials.
-    fn with_log_sums(
-        (exact, exact_log_sum): (ArrayView1<'_, f32>, f64),
-        (other, other_log_sum): (ArrayView1<'_, f32>, f64),
-    ) -> Self {
+    fn between(exact: &Logits<'_>, other: &Logits<'_>) -> Self {
+        let (exact_log_sum, other_log_sum) = (exact.log_sum, other.log_sum);
+        let (exact, other) = (exact.values, other.values);
         if !other.iter().all(|value| value.is_finite()) {
             let infinite = f64::INFINITY;
             return Self {
@@ -58,6 +56,23 @@ impl PositionFidelity {
             logit_max_error: largest,
             logit_rms_error: (squares / exact.len().max(1) as f64).sqrt(),
         }
+    }
+}
+
+/// Logits of one position, and the logarithm of the sum of their exponentials.
+struct Logits<'a> {
+    values: ArrayView1<'a, f32>,
+    log_sum: f64,
+}
+
+impl<'a> Logits<'a> {
+    fn new(values: ArrayView1<'a, f32>) -> Self {
+        Self { values, log_sum: log_sum_exp(values) }
+    }
+
+    /// −log of the probability of `token`; infinite for one outside the vocabulary.
+    fn loss(&self, token: u32) -> f64 {
+        self.values.get(token as usize).map_or(f64::INFINITY, |logit| self.log_sum - f64::from(*logit))
     }
 }
 
@@ -98,22 +113,18 @@ impl Fidelity {
     ///
     /// A value that is not finite counts as disagreement with infinite divergence.
     pub fn add(&mut self, exact: ArrayView1<'_, f32>, other: ArrayView1<'_, f32>, next: Option<u32>) {
-        let (exact_log_sum, other_log_sum) = (log_sum_exp(exact), log_sum_exp(other));
-        let position = PositionFidelity::with_log_sums((exact, exact_log_sum), (other, other_log_sum));
+        let (exact, other) = (Logits::new(exact), Logits::new(other));
+        let position = PositionFidelity::between(&exact, &other);
         self.positions += 1;
         self.agreeing += usize::from(position.agrees);
         self.kl_sum += position.kl;
         self.kl_max = self.kl_max.max(position.kl);
         self.logit_error_max = self.logit_error_max.max(position.logit_max_error);
         if let Some(next) = next {
-            let loss = |logits: ArrayView1<'_, f32>, log_sum: f64| {
-                logits.get(next as usize).map_or(f64::INFINITY, |logit| log_sum - f64::from(*logit))
-            };
             self.next_tokens += 1;
-            self.exact_loss += loss(exact, exact_log_sum);
+            self.exact_loss += exact.loss(next);
             // Infinite also where a value is not finite.
-            self.other_loss +=
-                if position.kl.is_finite() { loss(other, other_log_sum) } else { f64::INFINITY };
+            self.other_loss += if position.kl.is_finite() { other.loss(next) } else { f64::INFINITY };
         }
     }
 

@@ -1,313 +1,259 @@
-//! The approximated model in f64: every function replaced by the approximation of the calibration, evaluated in the clear.
+//! The f64 twin of the encrypted decoder: the exact model's pass with the decoder's own functions in it, in the clear.
 //!
-//! The twin of the encrypted decoder without slots or levels: the same polynomials and iterations, optional noise where
-//! bootstraps stand. It is fast enough for thousands of positions, and it watches every interval.
+//! It evaluates the objects of a [`DecoderPlan`] (norms, exp, 1/D cut in two, SiLU), without slots, levels or
+//! packings, and adds noise where the plan's schedule bootstraps, at the scale at which the decoder holds each value.
+//! It runs thousands of positions in the time in which the decoder on `clear` runs a few, and it watches every
+//! interval. What it leaves out is small, and a test bounds it: matrices in f64 instead of f32, the weights e^(lowest
+//! score) of slots without a token. Left out, too, is noise that reaches values from elsewhere: of rescales and key
+//! switches, and of slots without a value where the decoder does not mask what it bootstrapped (what leaves a norm,
+//! when tokens go through one at a time).
 
 use std::collections::BTreeMap;
 
 use ndarray::{Array2, ArrayView2};
-use rand::SeedableRng;
-use rand_chacha::ChaCha20Rng;
 use rayon::prelude::*;
-use serde::Serialize;
 
 use crate::circuits::approximation::Interval;
-use crate::circuits::inverse::RelaxedInverse;
 use crate::contract::{Error, Result};
 
-use crate::calibration::table::{
-    CalibrationTable, ITERATIONS_BEFORE_REFRESH, InverseSite, LayerCalibration, NormSite, SoftmaxMethod,
-    SoftmaxSite,
-};
-use crate::model::block_functions::{BlockFunctions, NormPlace, Refreshed};
+use crate::calibration::ranges::score_shift;
+use crate::decoder::attention_functions::AttentionFunctions;
+use crate::decoder::functions::LayerFunctions;
+use crate::decoder::plan::DecoderPlan;
+use crate::decoder::products::norm_factors;
+use crate::decoder::schedule::Refresh;
+use crate::decoder::step::Step;
+use crate::fidelity::bootstrap_noise::{BootstrapNoise, NoiseSource};
+use crate::fidelity::headroom::{Headroom, Site};
+use crate::model::block_functions::{BlockFunctions, NormPlace, Tensor};
+use crate::model::reference::ReferenceModel;
 
-/// Noise that every bootstrap adds, relative to the bound of the refreshed tensor.
-#[derive(Clone, Copy, Debug)]
-pub struct BootstrapNoise {
-    /// The noise is normal with a standard deviation of 2^−`bits` times the bound.
-    pub bits: f64,
-    /// Seed of the noise.
-    pub seed: u64,
+/// The functions of a plan, as the forward pass of the exact model takes them.
+pub struct ApproximatedFunctions<'a> {
+    model: &'a ReferenceModel,
+    plan: &'a DecoderPlan,
+    noise: Option<NoiseSource>,
+    /// What every site met.
+    pub(crate) headroom: Headroom,
+    /// Per head, one a position of the batch: the denominator half way through its division, where it is bootstrapped.
+    half_divided: BTreeMap<usize, Vec<f64>>,
 }
 
-/// How far the arguments of one site reached.
-#[derive(Clone, Debug, Serialize)]
-pub struct SiteHeadroom {
-    /// Layer and name.
-    pub site: String,
-    /// Interval the site was built for.
-    pub low: f64,
-    /// See `low`.
-    pub high: f64,
-    /// Smallest argument met.
-    pub seen_low: f64,
-    /// Largest argument met.
-    pub seen_high: f64,
-    /// Largest |unit variable| (of a denominator, its share of the upper bound): above 1 an argument was outside.
-    pub headroom: f64,
-    /// Arguments outside.
-    pub outside: usize,
-}
-
-/// Runs the approximations of a table.
-pub struct SimulatedFunctions<'a> {
-    table: &'a CalibrationTable,
-    inverses: Vec<LayerInverses>,
-    noise: Option<(f64, ChaCha20Rng)>,
-    sites: BTreeMap<Site, SiteHeadroom>,
-    /// Per head and position of the batch: factor by which noise on the half-divided output still grows.
-    remaining: BTreeMap<usize, Vec<f64>>,
-}
-
-enum LayerInverses {
-    /// Iterations before and after the refresh of numerator and denominator.
-    Deferred { before: RelaxedInverse, after: RelaxedInverse },
-    /// Inverses of the first division and of those after a squaring.
-    NormalizeAndSquare { first: RelaxedInverse, later: RelaxedInverse },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Site {
-    Norm(NormPlace),
-    Scores(usize, usize),
-    Denominator(usize, usize),
-    Silu(usize),
-}
-
-impl<'a> SimulatedFunctions<'a> {
-    /// Functions of `table`, with noise at bootstraps when given.
-    ///
-    /// # Errors
-    /// [`Error::Plan`] when the table's inverses cannot be built.
-    pub fn new(table: &'a CalibrationTable, noise: Option<BootstrapNoise>) -> Result<Self> {
-        let build = |site: InverseSite| RelaxedInverse::new(site.low, site.iterations);
-        let split = |site: InverseSite| {
-            let before = ITERATIONS_BEFORE_REFRESH.min(site.iterations.saturating_sub(1)).max(1);
-            RelaxedInverse::split(site.low, before, site.iterations.saturating_sub(before).max(1))
-        };
-        let inverses = table
-            .layers
-            .iter()
-            .map(|layer| match &layer.softmax.method {
-                SoftmaxMethod::Deferred => {
-                    let (before, after) = split(layer.softmax.inverse)?;
-                    Ok(LayerInverses::Deferred { before, after })
-                }
-                SoftmaxMethod::NormalizeAndSquare(site) => Ok(LayerInverses::NormalizeAndSquare {
-                    first: build(site.first)?,
-                    later: build(site.later)?,
-                }),
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            table,
-            inverses,
-            noise: noise.map(|noise| ((-noise.bits).exp2(), ChaCha20Rng::seed_from_u64(noise.seed))),
-            sites: BTreeMap::new(),
-            remaining: BTreeMap::new(),
-        })
-    }
-
-    /// What every site met so far, in the order of the model.
-    pub fn headroom(&self) -> impl Iterator<Item = &SiteHeadroom> {
-        self.sites.values()
-    }
-
-    fn layer(&self, layer: usize) -> Result<&'a LayerCalibration> {
-        self.table
-            .layers
-            .get(layer)
-            .ok_or_else(|| Error::Internal(format!("no calibration of layer {layer}")))
-    }
-
-    fn watch(&mut self, site: Site, interval: Interval, arguments: impl Iterator<Item = f64>) {
-        let entry = self.sites.entry(site).or_insert_with(|| SiteHeadroom {
-            site: site.to_string(),
-            low: interval.low,
-            high: interval.high,
-            seen_low: f64::INFINITY,
-            seen_high: f64::NEG_INFINITY,
-            headroom: 0.0,
-            outside: 0,
-        });
-        for argument in arguments {
-            entry.seen_low = entry.seen_low.min(argument);
-            entry.seen_high = entry.seen_high.max(argument);
-            // `contains` is false for NaN too.
-            entry.outside += usize::from(!interval.contains(argument));
-            // A denominator is bounded above alone: below its interval the quotient is too small, harmlessly.
-            let reach = match site {
-                Site::Denominator(..) => argument / interval.high,
-                _ => interval.to_unit(argument).abs(),
-            };
-            entry.headroom = entry.headroom.max(reach);
+impl<'a> ApproximatedFunctions<'a> {
+    /// Functions of `plan`, made for `model`, with noise at its bootstraps when given.
+    #[must_use]
+    pub fn new(model: &'a ReferenceModel, plan: &'a DecoderPlan, noise: Option<BootstrapNoise>) -> Self {
+        Self {
+            model,
+            plan,
+            noise: noise.map(NoiseSource::new),
+            headroom: Headroom::default(),
+            half_divided: BTreeMap::new(),
         }
     }
 
-    /// A normal deviate with a standard deviation of the noise level; zero without noise.
-    fn deviate(&mut self) -> f64 {
-        self.noise.as_mut().map_or(0.0, |(level, rng)| *level * normal(rng))
+    fn layer(&self, layer: usize) -> Result<&'a LayerFunctions> {
+        let missing = || Error::Internal(format!("layer {layer} of a plan of {}", self.plan.layers.len()));
+        self.plan.layers.get(layer).ok_or_else(missing)
     }
 
-    /// 1/D of one row of the deferred softmax, whose half-divided D is refreshed on the way; also says how much noise at
-    /// the refresh still grows.
-    fn divide(&mut self, before: &RelaxedInverse, after: &RelaxedInverse, denominator: f64) -> (f64, f64) {
-        let half = before.value(denominator);
-        // What is refreshed is −slope/2·x.
-        let x = denominator.mul_add(half, self.deviate() * 2.0 / after.slope);
-        let rest = after.value(x);
-        (half * rest, rest)
+    /// Standard deviation of the noise that a bootstrap adds to each part of a slot; zero where there is none.
+    fn deviation(&self, refresh: Option<Refresh>) -> f64 {
+        match (&self.noise, refresh) {
+            (Some(noise), Some(refresh)) => noise.deviation(refresh),
+            _ => 0.0,
+        }
+    }
+
+    /// A normal deviate times `deviation`.
+    fn draw(&mut self, deviation: f64) -> f64 {
+        match &mut self.noise {
+            Some(noise) if deviation > 0.0 => deviation * noise.normal(),
+            _ => 0.0,
+        }
+    }
+
+    /// The bootstrap `refresh` of `values` held divided by `scales`, one a column.
+    fn bootstrap(
+        &mut self,
+        site: Option<Site>,
+        scales: &[f64],
+        refresh: Option<Refresh>,
+        values: &mut Array2<f32>,
+    ) {
+        let Some(refresh) = refresh else { return };
+        if let Some(site) = site {
+            let shares = values.rows().into_iter();
+            let shares = shares
+                .flat_map(|row| row.into_iter().zip(scales).map(|(value, scale)| f64::from(*value) / scale));
+            self.headroom.watch_shares(site, shares);
+        }
+        let deviation = self.deviation(Some(refresh));
+        if deviation > 0.0 {
+            for mut row in values.rows_mut() {
+                for (value, scale) in row.iter_mut().zip(scales) {
+                    *value += (scale * self.draw(deviation)) as f32;
+                }
+            }
+        }
+    }
+
+    /// What the features that leave the norm before attention are held divided by: γ, and their bounds in the stream.
+    fn normed_scales(&self, index: usize, layer: &LayerFunctions) -> Result<Vec<f64>> {
+        let layers = self.model.layers();
+        let missing = || Error::Internal(format!("layer {index} of a model of {}", layers.len()));
+        let gamma = &layers.get(index).ok_or_else(missing)?.input_norm;
+        let factors = norm_factors(&layer.input_norm, &self.plan.entering(index, gamma.len()));
+        Ok(factors.iter().zip(gamma).map(|(factor, gamma)| factor * f64::from(*gamma)).collect())
+    }
+
+    /// The second half of the divisions: numerators and denominators are bootstrapped as one complex vector, in which
+    /// every value of a head has a denominator of its own, and multiplied by what is left of 1/D.
+    fn divide_last(
+        &mut self,
+        index: usize,
+        layer: &LayerFunctions,
+        numerators: &mut Array2<f32>,
+    ) -> Result<()> {
+        let AttentionFunctions { softmax, largest_denominator, value_factors, .. } = &layer.attention;
+        let deviation = self.deviation(layer.schedule.refresh(Step::DivideLast));
+        let width = numerators.ncols() / value_factors.len().max(1);
+        let half_divided = std::mem::take(&mut self.half_divided);
+        for (head, factor) in value_factors.iter().enumerate() {
+            let missing = || Error::Internal(format!("head {head} has an output and no softmax"));
+            let denominators = half_divided.get(&head).ok_or_else(missing)?;
+            // The imaginary part holds the numerator, divided by this.
+            let scale = softmax.first_gain() / (largest_denominator * factor);
+            let site = Site::Numerator(index, head);
+            for (mut row, denominator) in numerators.rows_mut().into_iter().zip(denominators) {
+                let own = || row.iter().skip(head * width).take(width);
+                self.headroom.watch_shares(site, own().map(|value| f64::from(*value) / scale));
+                for value in row.iter_mut().skip(head * width).take(width) {
+                    // The real part holds half of f = offset + slope·D.
+                    let noise = 2.0 * self.draw(deviation) / softmax.after.slope;
+                    let rest = softmax.after.value(denominator + noise);
+                    *value = ((f64::from(*value) + scale * self.draw(deviation)) * rest) as f32;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The softmax's weights of one query, divided half way, and the denominator there; its shifted scores given.
+    fn half_divided_weights(
+        &mut self,
+        index: usize,
+        head: usize,
+        functions: &AttentionFunctions,
+        scores: &[f64],
+    ) -> (Vec<f64>, f64) {
+        let AttentionFunctions { softmax, largest_denominator, .. } = functions;
+        let interval = softmax.exponential.root.interval;
+        self.headroom.watch(Site::Scores(index, head), interval, scores.iter().copied());
+        let mut weights: Vec<f64> = scores.iter().map(|x| softmax.exponential.value(*x)).collect();
+        let denominator = weights.iter().sum::<f64>() / largest_denominator;
+        let whole = Interval { low: 0.0, high: 1.0 };
+        self.headroom.watch(Site::Denominator(index, head), whole, std::iter::once(denominator));
+        let before = softmax.before.value(denominator);
+        weights.iter_mut().for_each(|weight| *weight *= before / largest_denominator);
+        (weights, denominator * before)
     }
 }
 
-impl BlockFunctions for SimulatedFunctions<'_> {
+impl BlockFunctions for ApproximatedFunctions<'_> {
     fn inverse_root(&mut self, place: NormPlace, mean_squares: &[f64], epsilon: f64) -> Result<Vec<f64>> {
-        let site: &NormSite = match place {
+        let norm = match place {
             NormPlace::Input(layer) => &self.layer(layer)?.input_norm,
-            NormPlace::PostAttention(layer) => &self.layer(layer)?.post_attention_norm,
-            NormPlace::Final => &self.table.final_norm,
+            NormPlace::PostAttention(layer) => &self.layer(layer)?.post_norm,
+            NormPlace::Final => &self.plan.final_norm,
         };
-        let interval = site.function.interval();
-        self.watch(Site::Norm(place), interval, mean_squares.iter().map(|mean_square| mean_square + epsilon));
-        let gain = 1.0 / interval.low.sqrt();
-        Ok(mean_squares.iter().map(|mean_square| gain * site.function.value(mean_square + epsilon)).collect())
+        let arguments = mean_squares.iter().map(|mean_square| mean_square + epsilon);
+        self.headroom.watch(Site::Norm(place), norm.interval(), arguments.clone());
+        let gain = 1.0 / norm.interval().low.sqrt();
+        Ok(arguments.map(|x| gain * norm.value(x)).collect())
     }
 
     fn softmax(
         &mut self,
-        layer: usize,
+        index: usize,
         head: usize,
         queries: ArrayView2<'_, f32>,
         scores: &mut Array2<f32>,
         first: usize,
     ) -> Result<()> {
-        let site: &SoftmaxSite = &self.layer(layer)?.softmax;
-        let (heads, exponential, squarings) = match &site.method {
-            SoftmaxMethod::Deferred => (&site.heads, &site.exponential, 0),
-            SoftmaxMethod::NormalizeAndSquare(site) => (&site.heads, &site.exponential, site.squarings),
-        };
-        let head_site =
-            heads.get(head).ok_or_else(|| Error::Internal(format!("no calibration of head {head}")))?;
-        let divisor = (squarings as f64).exp2();
-        let interval = exponential.root.interval;
-        let one = Interval { low: 0.0, high: 1.0 };
-        let mut remaining = Vec::with_capacity(scores.nrows());
+        let layer = self.layer(index)?;
+        let functions = &layer.attention;
+        let missing = || Error::Internal(format!("head {head} of {}", functions.offsets.len()));
+        let shift = functions.shifts.get(head).ok_or_else(missing)?;
+        let square_shift = functions.square_shifts.get(head).ok_or_else(missing)?;
+        let offset = functions.offsets.get(head).ok_or_else(missing)?;
+        let deviation = self.deviation(layer.schedule.refresh(Step::Exponential));
+        let half_width = 1.0 / functions.softmax.exponential.root.interval.unit_slope();
+        let mut denominators = Vec::with_capacity(scores.nrows());
         for (row, (query, mut scores)) in queries.rows().into_iter().zip(scores.rows_mut()).enumerate() {
+            let shift = score_shift(shift, square_shift, *offset, query.iter().copied());
             let visible = (first + row + 1).min(scores.len());
-            let shift = head_site.shift(query.iter().copied());
-            let half_width = (interval.high - interval.low) / 2.0;
             let shifted: Vec<f64> = scores
                 .iter()
                 .take(visible)
-                .map(|score| f64::from(*score) / divisor - shift + half_width * self.deviate())
+                .map(|score| f64::from(*score) - shift + half_width * self.draw(deviation))
                 .collect();
-            self.watch(Site::Scores(layer, head), interval, shifted.iter().copied());
-            let mut weights: Vec<f64> = shifted.iter().map(|x| exponential.value(*x)).collect();
-            let sum: f64 = weights.iter().sum();
-            self.watch(Site::Denominator(layer, head), one, std::iter::once(sum));
-            let inverses = self
-                .inverses
-                .get(layer)
-                .ok_or_else(|| Error::Internal(format!("no inverse of layer {layer}")))?;
-            match inverses {
-                LayerInverses::NormalizeAndSquare { first, later } => {
-                    let (quotient, later) = (first.value(sum), later.clone());
-                    for weight in &mut weights {
-                        // The shares are refreshed after the first division; they lie within 1.
-                        *weight = *weight * quotient + self.deviate();
-                    }
-                    for _ in 0..squarings {
-                        weights.iter_mut().for_each(|weight| *weight *= *weight);
-                        let quotient = later.value(weights.iter().sum());
-                        weights.iter_mut().for_each(|weight| *weight *= quotient);
-                    }
-                    remaining.push(1.0);
-                }
-                LayerInverses::Deferred { before, after } => {
-                    let (before, after) = (before.clone(), after.clone());
-                    let (quotient, rest) = self.divide(&before, &after, sum);
-                    weights.iter_mut().for_each(|weight| *weight *= quotient);
-                    remaining.push(rest);
-                }
-            }
-            for (column, score) in scores.iter_mut().enumerate() {
-                *score = weights.get(column).map_or(0.0, |weight| *weight as f32);
-            }
+            let (weights, denominator) = self.half_divided_weights(index, head, functions, &shifted);
+            denominators.push(denominator);
+            // Later positions have no weight.
+            let weights = weights.into_iter().chain(std::iter::repeat(0.0));
+            scores.iter_mut().zip(weights).for_each(|(score, weight)| *score = weight as f32);
         }
-        self.remaining.insert(head, remaining);
+        self.half_divided.insert(head, denominators);
         Ok(())
     }
 
-    fn silu(&mut self, layer: usize, gate: &mut Array2<f32>) -> Result<()> {
-        let site = &self.layer(layer)?.silu;
-        self.watch(Site::Silu(layer), site.function.interval, gate.iter().map(|value| f64::from(*value)));
+    fn silu(&mut self, index: usize, gate: &mut Array2<f32>) -> Result<()> {
+        let layer = self.layer(index)?;
+        let arguments = gate.iter().map(|value| f64::from(*value));
+        self.headroom.watch(Site::Silu(index), layer.gate.interval, arguments);
         gate.as_slice_mut()
             .ok_or_else(|| Error::Internal("gates are not contiguous".to_owned()))?
             .par_iter_mut()
-            .for_each(|value| *value = (site.normaliser * site.function.value(f64::from(*value))) as f32);
+            .for_each(|value| *value = (layer.gate_peak * layer.gate.value(f64::from(*value))) as f32);
         Ok(())
     }
 
-    fn refresh(&mut self, layer: usize, tensor: Refreshed, values: &mut Array2<f32>) -> Result<()> {
-        if self.noise.is_none() {
-            return Ok(());
-        }
-        let magnitudes = &self.layer(layer)?.magnitudes;
+    fn tensor(&mut self, index: usize, tensor: Tensor, values: &mut Array2<f32>) -> Result<()> {
+        let layer = self.layer(index)?;
+        let refresh = |module| layer.schedule.refresh(module);
         match tensor {
-            Refreshed::MiddleResidual | Refreshed::Residual => {
-                // The stream is held divided by its scale, within ±1.
-                let scale = &self.table.residual_scale;
-                for mut row in values.rows_mut() {
-                    for (value, scale) in row.iter_mut().zip(scale) {
-                        *value += (scale * self.deviate()) as f32;
-                    }
-                }
+            Tensor::Values => {}
+            Tensor::Normed => {
+                let scales = self.normed_scales(index, layer)?;
+                self.bootstrap(None, &scales, refresh(Step::QueryKeyValue), values);
             }
-            Refreshed::AttentionOutput => {
-                let bound = magnitudes.attention_output;
-                let heads = self.remaining.len().max(1);
-                let width = values.ncols() / heads;
-                for head in 0..heads {
-                    let remaining = self.remaining.get(&head).cloned().unwrap_or_default();
-                    for (mut row, remaining) in values.rows_mut().into_iter().zip(remaining) {
-                        for value in row.iter_mut().skip(head * width).take(width) {
-                            *value += (bound * remaining * self.deviate()) as f32;
-                        }
-                    }
-                }
+            Tensor::AttentionOutput => self.divide_last(index, layer, values)?,
+            Tensor::ResidualForSum => {
+                let entering = self.plan.entering(index, values.ncols());
+                self.bootstrap(None, &entering, refresh(Step::AttentionResidual), values);
             }
-            Refreshed::Up | Refreshed::Gate => {
-                let bound = if tensor == Refreshed::Up { magnitudes.up } else { magnitudes.gate };
-                for value in values.iter_mut() {
-                    *value += (bound * self.deviate()) as f32;
-                }
+            Tensor::MiddleResidual => {
+                let site = Some(Site::MiddleResidual(index));
+                self.bootstrap(site, &layer.middle_residual, refresh(Step::PostNormSquare), values);
+            }
+            Tensor::MiddleForSum => {
+                self.bootstrap(None, &layer.middle_residual, refresh(Step::MlpResidual), values);
+            }
+            // up/2 + i·gate/2 is bootstrapped, each in its unit.
+            Tensor::Up => {
+                let scales = vec![2.0 * layer.up; values.ncols()];
+                self.bootstrap(Some(Site::Up(index)), &scales, refresh(Step::Activation), values);
+            }
+            Tensor::Gate => {
+                let scales = vec![2.0 / layer.gate.interval.unit_slope(); values.ncols()];
+                self.bootstrap(None, &scales, refresh(Step::Activation), values);
+            }
+            Tensor::Residual => {
+                let site = Some(Site::Residual(index));
+                self.bootstrap(site, &layer.residual, layer.schedule.residual, values);
             }
         }
         Ok(())
-    }
-}
-
-impl std::fmt::Display for Site {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Norm(NormPlace::Input(layer)) => write!(formatter, "layer {layer} norm 1"),
-            Self::Norm(NormPlace::PostAttention(layer)) => write!(formatter, "layer {layer} norm 2"),
-            Self::Norm(NormPlace::Final) => write!(formatter, "final norm"),
-            Self::Scores(layer, head) => write!(formatter, "layer {layer} head {head} scores"),
-            Self::Denominator(layer, head) => write!(formatter, "layer {layer} head {head} denominator"),
-            Self::Silu(layer) => write!(formatter, "layer {layer} SiLU"),
-        }
-    }
-}
-
-/// Standard normal deviate by the polar method of Marsaglia.
-fn normal(rng: &mut ChaCha20Rng) -> f64 {
-    use rand::Rng;
-    loop {
-        let (x, y) = (rng.random_range(-1.0..1.0f64), rng.random_range(-1.0..1.0f64));
-        let square = x * x + y * y;
-        if square > 0.0 && square < 1.0 {
-            return x * (-2.0 * square.ln() / square).sqrt();
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! Precision of an encrypted run, measured on the client's side while it runs: every bootstrap against its own input, and
-//! every stage against the simulator, which runs the same decoder on the same tokens without encryption.
+//! Precision of an encrypted run, measured on the client's side while it runs: every bootstrap against its own input,
+//! and every stage against the simulator, which runs the same decoder on the same tokens without encryption.
 //!
 //! What the simulator has in a slot and what the decrypted one has differ by all errors of encryption so far; what a
 //! bootstrap returns and what it was given differ by its own error.
@@ -7,11 +7,12 @@
 use std::collections::VecDeque;
 
 use crate::backend::clear::{ClearClient, ClearEvaluator};
-use crate::contract::{BootstrapSummary, Client, Complex64, Error, Result};
+use crate::contract::{self, BootstrapSummary, Complex64, Error, Result};
 
 use crate::decoder::Progress;
-use crate::generation::client::{CiphertextOf, GenerationClient};
-use crate::generation::server::GenerationServer;
+use crate::generation::client::{CiphertextOf, Client};
+use crate::generation::protocol::EncryptedTokens;
+use crate::generation::server::Server;
 
 /// Errors at one bootstrap of one token; values lie within ±1, so that −log2 of an error is a number of bits.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
@@ -30,9 +31,9 @@ pub struct StagePrecision {
 }
 
 /// The simulator beside an encrypted run.
-pub struct Shadow<'m> {
-    client: GenerationClient<'m, ClearClient>,
-    server: GenerationServer<'m, ClearEvaluator>,
+pub struct Shadow {
+    client: Client<ClearClient>,
+    server: Server<ClearEvaluator>,
     /// Waves of tokens that the encrypted run is about to take.
     pending: VecDeque<Vec<u32>>,
     /// What the simulator had at the stages of the current token, those not compared yet.
@@ -45,11 +46,11 @@ pub struct Shadow<'m> {
     stages: Vec<StagePrecision>,
 }
 
-impl<'m> Shadow<'m> {
+impl Shadow {
     /// Simulator at the position of the encrypted run, whose bootstraps are those of `bootstrap`.
     pub fn new(
-        client: GenerationClient<'m, ClearClient>,
-        server: GenerationServer<'m, ClearEvaluator>,
+        client: Client<ClearClient>,
+        server: Server<ClearEvaluator>,
         bootstrap: Option<BootstrapSummary>,
     ) -> Self {
         Self {
@@ -73,11 +74,11 @@ impl<'m> Shadow<'m> {
     /// Compares one stage of the encrypted run.
     ///
     /// # Errors
-    /// Those of decryption and of the simulator; [`Error::OutOfInterval`] for values beyond the bound of the bootstrap they
-    /// entered; [`Error::Internal`] when the two runs do not walk the same way.
-    pub fn compare<K: Client>(
+    /// Those of decryption and of the simulator; [`Error::OutOfInterval`] for values beyond the bound of the
+    /// bootstrap they entered; [`Error::Internal`] when the two runs do not walk the same way.
+    pub fn compare<K: contract::Client>(
         &mut self,
-        client: &GenerationClient<'_, K>,
+        client: &Client<K>,
         progress: Progress,
         value: &CiphertextOf<K>,
     ) -> Result<()> {
@@ -115,22 +116,22 @@ impl<'m> Shadow<'m> {
             .pending
             .pop_front()
             .ok_or_else(|| Error::Internal("a stage without a token to compare with".to_owned()))?;
-        let encrypted = self.client.encrypt_tokens(&tokens)?;
+        let message = EncryptedTokens {
+            ciphertext: self.client.encrypt_tokens(&tokens)?,
+            tokens: tokens.len(),
+            position: self.server.position(),
+            wants_answer: self.pending.is_empty(),
+        };
         let (client, expected) = (&self.client, &mut self.expected);
         let mut failure = None;
-        self.server.accept_wave(
-            &encrypted,
-            tokens.len(),
-            self.pending.is_empty(),
-            &mut |progress, value| {
-                if !progress.refreshed {
-                    match client.slots(value) {
-                        Ok(slots) => expected.push_back((progress, slots)),
-                        Err(error) => failure = Some(error),
-                    }
+        self.server.answer_observed(&message, &mut |progress, value| {
+            if !progress.refreshed {
+                match client.slots(value) {
+                    Ok(slots) => expected.push_back((progress, slots)),
+                    Err(error) => failure = Some(error),
                 }
-            },
-        )?;
+            }
+        })?;
         failure.map_or(Ok(()), Err)
     }
 

@@ -1,15 +1,56 @@
-//! A generation against the exact model on the tokens it took itself: free-running, so that one wrong token would also show in
-//! all that follow.
+//! A generation against the exact model on the tokens it took itself: free-running, so that one wrong token would
+//! also show in all that follow.
+
+use std::cmp::Ordering;
 
 use serde::Serialize;
 
 use crate::contract::Result;
 
 use crate::fidelity::agreement::PositionFidelity;
+use crate::fidelity::shadow::StagePrecision;
+use crate::generation::chat::{GenerationRequest, Token};
 use crate::generation::sampling::Sampling;
-use crate::generation::session::{GeneratedToken, GenerationRequest};
 use crate::model::block_functions::ExactFunctions;
 use crate::model::prepared::PreparedModel;
+
+/// Largest error of a logit of the bundled model.
+const BUNDLED_LOGIT_ERROR: f64 = 0.05;
+/// Largest error of a logit of any other model, whose logits have other sizes: as a share of their range.
+const LOGIT_ERROR_OF_RANGE: f64 = 0.05;
+/// Bits that each slot keeps in a native bootstrap at least.
+const NATIVE_BOOTSTRAP_BITS: f64 = 13.5;
+
+/// How large an error of a logit may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LogitLimit {
+    /// So much.
+    Absolute(f64),
+    /// So much of the least difference between the largest and the smallest logit at any position.
+    ShareOfRange(f64),
+}
+
+/// What a run must keep to count as verified, beside the tokens that the exact model is sure of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VerificationLimits {
+    /// Of every logit at every position.
+    pub logit_error: LogitLimit,
+    /// Bits that each slot keeps in each bootstrap at least; `None` where nobody promises a figure.
+    pub bootstrap_bits: Option<f64>,
+}
+
+impl VerificationLimits {
+    /// The limits of a run of the bundled model or another, on the native backend or another: a simulator's
+    /// bootstraps are as wrong as they were asked to be, and OpenFHE promises no figure.
+    #[must_use]
+    pub fn of_run(bundled: bool, native: bool) -> Self {
+        let logit_error = match bundled {
+            true => LogitLimit::Absolute(BUNDLED_LOGIT_ERROR),
+            false => LogitLimit::ShareOfRange(LOGIT_ERROR_OF_RANGE),
+        };
+        Self { logit_error, bootstrap_bits: native.then_some(NATIVE_BOOTSTRAP_BITS) }
+    }
+}
 
 /// One new token beside what the exact model has at its place.
 #[derive(Clone, Debug, Serialize)]
@@ -51,8 +92,8 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Runs the exact model on the tokens of the run and compares logits at every generated position; `earlier` are new tokens
-    /// that a run before this one made.
+    /// Runs the exact model on the tokens of the run and compares logits at every generated position; `earlier` are
+    /// new tokens that a run before this one made.
     ///
     /// # Errors
     /// Those of the exact model; [`crate::Error::Internal`] for logits of another size.
@@ -60,7 +101,7 @@ impl Verification {
         prepared: &PreparedModel,
         request: &GenerationRequest,
         earlier: &[u32],
-        steps: &[GeneratedToken],
+        steps: &[Token],
     ) -> Result<Self> {
         let (model, mut cache) = (&prepared.model, prepared.prefix_cache.clone());
         let reference_token_ids =
@@ -78,15 +119,40 @@ impl Verification {
             let greedy = Sampling::greedy();
             positions.push(VerifiedPosition {
                 position: earlier.len() + index,
-                token: step.token,
+                token: step.id,
                 exact_token: greedy.pick(&exact.to_vec(), 0)?,
                 gap: largest - second,
                 fidelity: PositionFidelity::new(exact, ndarray::ArrayView1::from(&step.logits)),
             });
             chosen.push(greedy.pick(&step.logits, 0)?);
-            pending = vec![step.token];
+            pending = vec![step.id];
         }
         Ok(Self::of_positions(positions, &chosen, reference_token_ids, logit_range))
+    }
+
+    /// What the run did not keep of `limits`, in words; nothing when it is verified.
+    #[must_use]
+    pub fn failures(&self, stages: &[StagePrecision], limits: &VerificationLimits) -> Vec<String> {
+        let mut failures = self.disagreements.clone();
+        let allowed = match limits.logit_error {
+            LogitLimit::Absolute(error) => error,
+            LogitLimit::ShareOfRange(share) => share * self.logit_range,
+        };
+        // A NaN fails as well.
+        if !matches!(self.logit_max_error.partial_cmp(&allowed), Some(Ordering::Less | Ordering::Equal)) {
+            failures
+                .push(format!("logit error {:.4}, at most {allowed:.4} is allowed", self.logit_max_error));
+        }
+        let promised = limits.bootstrap_bits.unwrap_or(f64::NEG_INFINITY);
+        for stage in stages.iter().filter(|stage| -stage.bootstrap_error.log2() < promised) {
+            failures.push(format!(
+                "the bootstrap of layer {} {} kept {:.1} bits in its worst slot, {promised} are promised",
+                stage.progress.layer,
+                stage.progress.stage,
+                -stage.bootstrap_error.log2()
+            ));
+        }
+        failures
     }
 
     /// Sums up `positions`; `chosen` is what the run's logits say greedily at each.
@@ -170,6 +236,40 @@ mod tests {
         assert!((check.logit_max_error - 0.1).abs() < 1e-6, "{check:?}");
         assert!((check.logit_rms_error - (0.02f64 / 3.0).sqrt()).abs() < 1e-6, "{check:?}");
         assert!(Verification::of_positions(both, &[0, 1], vec![], 4.0).disagreements.is_empty());
+    }
+
+    #[test]
+    fn limits_are_kept_or_named() {
+        let check = Verification::of_positions(
+            vec![position(&array![3.0f32, 1.0], &array![2.9f32, 1.0])],
+            &[0],
+            vec![],
+            2.0,
+        );
+        let limits =
+            VerificationLimits { logit_error: LogitLimit::Absolute(0.2), bootstrap_bits: Some(13.5) };
+        let stage = |error: f64| StagePrecision {
+            progress: crate::decoder::Progress {
+                layer: 1,
+                layers: 2,
+                stage: "gate",
+                iterations: 1,
+                refreshed: true,
+            },
+            largest: 1.0,
+            bootstrap_error: error,
+            bootstrap_deviation: error,
+            drift: error,
+        };
+        assert!(check.failures(&[stage(2f64.powi(-14))], &limits).is_empty());
+        let bits = check.failures(&[stage(2f64.powi(-13))], &limits);
+        assert!(bits.len() == 1 && bits[0].contains("layer 1 gate kept 13.0 bits"), "{bits:?}");
+        for limit in [LogitLimit::Absolute(0.09), LogitLimit::ShareOfRange(0.04)] {
+            let failures = check.failures(&[], &VerificationLimits { logit_error: limit, ..limits });
+            assert!(failures.len() == 1 && failures[0].contains("logit error 0.1000"), "{failures:?}");
+        }
+        let broken = Verification { logit_max_error: f64::NAN, ..check };
+        assert_eq!(broken.failures(&[], &limits).len(), 1);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A generation on disk: encrypted caches, tokens so far, and what they belong to. Never a secret key: that lies in a file
-//! of its own, written once by the client.
+//! A generation on disk: encrypted caches, tokens so far, and what they belong to. Never a secret key: that lies in a
+//! file of its own, written once by the client.
 //!
 //! The file is replaced atomically after every token, so a run that is killed at any moment leaves the state after its
 //! last finished token. Container: magic, length of a JSON header, header, caches, SHA-256 of everything before.
@@ -11,8 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::contract::{CiphertextInfo, Error, Evaluator, Result};
 
 use crate::decoder::{Decoder, DecoderState};
-use crate::generation::session::GenerationRequest;
-use crate::measure::write_atomically;
+use crate::generation::chat::GenerationRequest;
 use crate::model::files::read_bounded;
 
 /// File of a checkpoint in its directory.
@@ -57,7 +56,7 @@ impl CheckpointHeader {
             None => Ok(()),
             Some((what, _)) => Err(Error::Plan {
                 why: format!("the checkpoint belongs to another {what}"),
-                remedy: "use the flags of the run that wrote it, or another --checkpoint directory"
+                remedy: "go on with the same model, prompt and parameters, or use another directory"
                     .to_owned(),
             }),
         }
@@ -116,7 +115,11 @@ pub fn write_checkpoint<E: Evaluator>(
     bytes.extend_from_slice(&digest);
     std::fs::create_dir_all(directory).map_err(|source| io(directory, source))?;
     let path = directory.join(CHECKPOINT_FILE);
-    write_atomically(&path, &bytes)
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(|source| io(directory, source))?;
+    std::io::Write::write_all(&mut file, &bytes).map_err(|source| io(&path, source))?;
+    file.as_file().sync_all().map_err(|source| io(&path, source))?;
+    file.persist(&path).map_err(|error| io(&path, error.error))?;
+    Ok(())
 }
 
 /// Header and bytes of the caches of the checkpoint in `directory`; `None` when there is none.

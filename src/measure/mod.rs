@@ -13,5 +13,5 @@ pub use files::{AtomicFile, write_atomically};
 pub use machine::Machine;
 pub use memory::{available_memory_bytes, check_memory, peak_memory_bytes};
 pub use precision::{Parts, Precision};
-pub use report::{COMMIT, Report, SECURE_PRESETS, is_insecure};
+pub use report::{Report, is_insecure};
 pub use stats::{Rounds, Run, Statistics, Timings, alternate, time};

@@ -18,32 +18,27 @@ pub enum NormPlace {
     Final,
 }
 
-/// A tensor that the encrypted decoder refreshes by a bootstrap.
+/// A tensor between the non-linear functions of a layer. The encrypted decoder may bootstrap all but the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Refreshed {
-    /// Attention output of all heads, divided.
+pub enum Tensor {
+    /// What leaves the norm before attention, times γ: `(positions, hidden_size)`.
+    Normed,
+    /// Values of the new positions: `(positions, kv heads · head_dim)`.
+    Values,
+    /// Attention output of all heads, divided: `(positions, heads · head_dim)`.
     AttentionOutput,
+    /// Residual stream as the sum after attention takes it up; the norm before attention has read it already.
+    ResidualForSum,
     /// Residual stream between attention and MLP.
     MiddleResidual,
-    /// `x · W_up`.
+    /// Residual stream as the sum after the MLP takes it up; the norm before the MLP has read it already.
+    MiddleForSum,
+    /// `x · W_up`: `(positions, intermediate_size)`.
     Up,
-    /// `x · W_gate`, before SiLU.
+    /// `x · W_gate`, before SiLU: `(positions, intermediate_size)`.
     Gate,
     /// Residual stream after the MLP.
     Residual,
-}
-
-/// A tensor that passes between the functions without a bootstrap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Observed {
-    /// Queries after RoPE.
-    Query,
-    /// Keys of the new positions after RoPE.
-    Key,
-    /// Values of the new positions.
-    Value,
-    /// `SiLU(gate) · up`.
-    DownInput,
 }
 
 /// The non-linear parts of the forward pass.
@@ -51,7 +46,7 @@ pub trait BlockFunctions {
     /// 1/√(m + ε) for every mean square m.
     ///
     /// # Errors
-    /// As the implementation states; the exact one never fails.
+    /// Those of the implementation; the exact one never fails.
     fn inverse_root(&mut self, place: NormPlace, mean_squares: &[f64], epsilon: f64) -> Result<Vec<f64>>;
 
     /// Softmax of the scores of one query head, in place.
@@ -61,7 +56,7 @@ pub trait BlockFunctions {
     ///   become zero.
     ///
     /// # Errors
-    /// As [`BlockFunctions::inverse_root`].
+    /// Those of the implementation; the exact one never fails.
     fn softmax(
         &mut self,
         layer: usize,
@@ -74,20 +69,15 @@ pub trait BlockFunctions {
     /// SiLU of the gates, in place: `(positions, intermediate_size)`.
     ///
     /// # Errors
-    /// As [`BlockFunctions::inverse_root`].
+    /// Those of the implementation; the exact one never fails.
     fn silu(&mut self, layer: usize, gate: &mut Array2<f32>) -> Result<()>;
 
-    /// Called on each tensor that the encrypted decoder bootstraps: noise may be added, ranges recorded.
+    /// Called on every tensor of [`Tensor`] where it stands: noise may be added, ranges recorded. Does nothing unless
+    /// an implementation says so.
     ///
     /// # Errors
-    /// As [`BlockFunctions::inverse_root`].
-    fn refresh(&mut self, layer: usize, tensor: Refreshed, values: &mut Array2<f32>) -> Result<()>;
-
-    /// Called on the tensors between; does nothing unless an implementation records them.
-    ///
-    /// # Errors
-    /// As [`BlockFunctions::inverse_root`].
-    fn observe(&mut self, _layer: usize, _tensor: Observed, _values: ArrayView2<'_, f32>) -> Result<()> {
+    /// Those of the implementation; the exact one never fails.
+    fn tensor(&mut self, _layer: usize, _tensor: Tensor, _values: &mut Array2<f32>) -> Result<()> {
         Ok(())
     }
 }
@@ -125,10 +115,6 @@ impl BlockFunctions for ExactFunctions {
 
     fn silu(&mut self, _layer: usize, gate: &mut Array2<f32>) -> Result<()> {
         gate.mapv_inplace(|value| value / (1.0 + (-value).exp()));
-        Ok(())
-    }
-
-    fn refresh(&mut self, _: usize, _: Refreshed, _: &mut Array2<f32>) -> Result<()> {
         Ok(())
     }
 }

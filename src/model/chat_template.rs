@@ -1,161 +1,152 @@
-//! Chat templates: what stands before and after a user's message.
-//!
-//! The text before it (template and system prompt) is the same for every user and may be public; its keys and values
-//! then enter the cache in the clear, and the attention sink on the first token needs no encryption.
+//! Chat templates, rendered as transformers renders them: Jinja with Python's methods and transformers' additions.
 
-use std::path::Path;
+use std::error::Error as _;
 
-use minijinja::{Environment, context};
-use serde::Deserialize;
+use minijinja::value::{Kwargs, Value};
+use minijinja::{Environment, Error as JinjaError, ErrorKind};
+use serde::Serialize;
 
 use crate::contract::{Error, Result};
 
-use crate::model::config::LlamaConfig;
-use crate::model::files::read_bounded;
-use crate::model::tokenizer::Tokenizer;
+use crate::model::python_text::{CivilTime, python_str, to_json};
+use crate::model::tokenizer_settings::TemplateSource;
 
-const MAX_TEMPLATE_BYTES: u64 = 16 << 20;
-/// Stands for the user's message while the template is cut in two; no template contains it.
-const MARKER: &str = "\u{2}user message\u{3}";
+/// Steps that one rendering may take; a real template takes some thousand.
+const MAX_STEPS: u64 = 20_000_000;
 
-/// What a model wants around a user's message.
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChatMessage {
+    /// Who speaks: `user`, `assistant` or `system`.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl ChatMessage {
+    /// A message of the user.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self { role: "user".to_owned(), content: content.into() }
+    }
+}
+
+/// A template, the special tokens it may name, and the date it may show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChatFrame {
-    /// Token ids before the message: the public prefix.
-    pub prefix: Vec<u32>,
-    /// Token ids between the message and the model's answer.
-    pub suffix: Vec<u32>,
-    /// The directory has a chat template; otherwise the prefix is the start-of-text token alone.
-    pub is_chat: bool,
+pub(crate) struct ChatTemplate {
+    /// The template with the tags that only mark what a model generates taken out.
+    text: String,
+    path: String,
+    special_tokens: Vec<(String, String)>,
+    now: CivilTime,
 }
 
-#[derive(Deserialize)]
-struct TokenizerConfig {
-    chat_template: Option<String>,
-    bos_token: Option<TokenContent>,
-    eos_token: Option<TokenContent>,
-}
+/// The sentence of a template's own `raise_exception`.
+#[derive(Debug)]
+struct Raised(String);
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum TokenContent {
-    Text(String),
-    Object { content: String },
-}
-
-impl TokenContent {
-    fn text(&self) -> &str {
-        match self {
-            Self::Text(content) | Self::Object { content } => content,
-        }
+impl std::fmt::Display for Raised {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
     }
 }
 
-impl ChatFrame {
-    /// Frame of the model in `directory`: its chat template (`tokenizer_config.json` or `chat_template.jinja`) with the
-    /// template's own system prompt, or the start-of-text token when there is none.
+impl std::error::Error for Raised {}
+
+impl ChatTemplate {
+    /// A template that is rendered as of `now`.
+    pub(crate) fn new(source: TemplateSource, special_tokens: Vec<(String, String)>, now: CivilTime) -> Self {
+        Self { text: without_generation_tags(&source.text), path: source.path, special_tokens, now }
+    }
+
+    /// The template shows the date or time, so that it renders otherwise on another day.
+    pub(crate) fn shows_date(&self) -> bool {
+        self.text.contains("strftime_now")
+    }
+
+    /// Text of a conversation, up to where the model's answer begins.
     ///
     /// # Errors
-    /// [`Error::Model`] when a template is there and cannot be rendered, or does not show the user's message.
-    pub fn read(directory: &Path, config: &LlamaConfig, tokenizer: &Tokenizer) -> Result<Self> {
-        let path = directory.join("tokenizer_config.json");
-        let settings: Option<TokenizerConfig> = if path.is_file() {
-            let bytes = read_bounded(&path, MAX_TEMPLATE_BYTES)?;
-            Some(serde_json::from_slice(&bytes).map_err(|source| bad(&path, source.to_string()))?)
-        } else {
-            None
-        };
-        let separate = directory.join("chat_template.jinja");
-        let template = if separate.is_file() {
-            let bytes = read_bounded(&separate, MAX_TEMPLATE_BYTES)?;
-            Some(String::from_utf8(bytes).map_err(|source| bad(&separate, source.to_string()))?)
-        } else {
-            settings.as_ref().and_then(|settings| settings.chat_template.clone())
-        };
-        let Some(template) = template else {
-            return Ok(Self {
-                prefix: config.bos_token_id.into_iter().collect(),
-                suffix: Vec::new(),
-                is_chat: false,
-            });
-        };
-        let token = |content: Option<&TokenContent>| content.map_or("", TokenContent::text).to_owned();
-        let bos = token(settings.as_ref().and_then(|settings| settings.bos_token.as_ref()));
-        let eos = token(settings.as_ref().and_then(|settings| settings.eos_token.as_ref()));
-        let (prefix, suffix) = split_template(&template, &bos, &eos).map_err(|why| bad(&path, why))?;
-        Ok(Self { prefix: tokenizer.encode(&prefix)?, suffix: tokenizer.encode(&suffix)?, is_chat: true })
+    /// [`Error::Model`] with the template's own sentence where it raises one, or with what it uses that is not known.
+    pub(crate) fn render(&self, messages: &[ChatMessage]) -> Result<String> {
+        let environment = self.environment();
+        let mut variables = vec![
+            ("messages".to_owned(), Value::from_serialize(messages)),
+            ("add_generation_prompt".to_owned(), Value::from(true)),
+            ("tools".to_owned(), Value::from(())),
+            ("documents".to_owned(), Value::from(())),
+        ];
+        variables.extend(
+            self.special_tokens.iter().map(|(name, content)| (name.clone(), Value::from(content.as_str()))),
+        );
+        environment.render_str(&self.text, Value::from_iter(variables)).map_err(|error| self.explain(&error))
     }
 
-    /// Token ids of a message as they follow the prefix: the message, then the suffix.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::encode`].
-    pub fn message(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
-        let mut tokens = tokenizer.encode(text)?;
-        tokens.extend(&self.suffix);
-        Ok(tokens)
-    }
-}
-
-/// Text before and after the user's message.
-fn split_template(
-    template: &str,
-    bos_token: &str,
-    eos_token: &str,
-) -> std::result::Result<(String, String), String> {
-    let mut environment = Environment::new();
-    // Python's string methods, which templates call.
-    environment.set_unknown_method_callback(|_, value, method, arguments| {
-        let text = value.as_str().unwrap_or_default();
-        match (method, arguments) {
-            ("strip" | "trim", []) => Ok(text.trim().into()),
-            _ => Err(minijinja::ErrorKind::UnknownMethod.into()),
-        }
-    });
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    let rendered = environment
-        .render_str(
-            template,
-            context! {
-                messages => [context! { role => "user", content => MARKER }],
-                add_generation_prompt => true,
-                bos_token,
-                eos_token,
+    fn environment(&self) -> Environment<'static> {
+        let mut environment = Environment::new();
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.set_fuel(Some(MAX_STEPS));
+        minijinja_contrib::add_to_environment(&mut environment);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_formatter(|output, _, value| output.write_str(&python_str(value)).map_err(JinjaError::from));
+        environment.add_filter("tojson", |value: Value, options: Kwargs| to_json(&value, &options));
+        environment.add_function(
+            "raise_exception",
+            |sentence: Value| -> std::result::Result<Value, JinjaError> {
+                let sentence = python_str(&sentence);
+                Err(JinjaError::new(ErrorKind::InvalidOperation, sentence.clone())
+                    .with_source(Raised(sentence)))
             },
-        )
-        .map_err(|source| source.to_string())?;
-    rendered
-        .split_once(MARKER)
-        .map(|(before, after)| (before.to_owned(), after.to_owned()))
-        .ok_or_else(|| "the template does not show the user's message".to_owned())
-}
+        );
+        let now = self.now;
+        environment.add_function("strftime_now", move |format: &str| {
+            now.format(format).map_err(|why| JinjaError::new(ErrorKind::InvalidOperation, why))
+        });
+        environment
+    }
 
-fn bad(path: &Path, why: String) -> Error {
-    Error::Model {
-        path: path.display().to_string(),
-        why: format!("chat template: {why}"),
-        remedy: "fetch tokenizer_config.json again, or remove it to use the model without a template"
-            .to_owned(),
+    fn explain(&self, error: &JinjaError) -> Error {
+        let mut source = error.source();
+        while let Some(cause) = source {
+            if let Some(Raised(sentence)) = cause.downcast_ref() {
+                return Error::Model {
+                    path: self.path.clone(),
+                    why: format!("the chat template refuses this conversation: {sentence}"),
+                    remedy: "write the conversation as the template wants it".to_owned(),
+                };
+            }
+            source = cause.source();
+        }
+        let (why, remedy) = if error.kind() == ErrorKind::OutOfFuel {
+            (format!("the chat template takes more than {MAX_STEPS} steps"), "use another template")
+        } else {
+            (
+                format!("the chat template cannot be rendered ({error})"),
+                "use another template, or remove it to use the model without one",
+            )
+        };
+        Error::Model { path: self.path.clone(), why, remedy: remedy.to_owned() }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CHATML: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
-
-    #[test]
-    fn a_template_is_cut_around_the_message() {
-        let (prefix, suffix) = split_template(CHATML, "", "").unwrap();
-        assert_eq!(prefix, "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n");
-        assert_eq!(suffix, "<|im_end|>\n<|im_start|>assistant\n");
+/// `{% generation %}` marks what training learns from and renders its body; `{% with %}` does the same.
+fn without_generation_tags(template: &str) -> String {
+    let mut text = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(start) = rest.find("{%") {
+        let (before, tag) = rest.split_at(start);
+        text.push_str(before);
+        let end = tag.find("%}").map_or(tag.len(), |end| end + 2);
+        let (tag, after) = tag.split_at(end);
+        let name = tag.trim_start_matches("{%").trim_end_matches("%}");
+        match name.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim() {
+            "generation" => text.push_str(&tag.replace("generation", "with")),
+            "endgeneration" => text.push_str(&tag.replace("endgeneration", "endwith")),
+            _ => text.push_str(tag),
+        }
+        rest = after;
     }
-
-    #[test]
-    fn a_template_without_the_message_is_an_error() {
-        assert!(split_template("hello", "", "").unwrap_err().contains("message"));
-        assert!(split_template("{% for", "", "").is_err());
-    }
+    text + rest
 }

@@ -1,63 +1,16 @@
-//! Texts to calibrate and to compare on, and how a model is shown them.
-//!
-//! The built-in set has verse for models without a chat template (Shakespeare, public domain) and questions written for
-//! this project for models with one. Its three parts never mix: calibration, held-out (which may widen intervals), and
-//! evaluation (which calibration never sees). A file of one's own holds texts separated by lines of three dashes.
+//! A model made ready to be run: weights, tokenizer, what stands around a message, and the public prefix in the cache.
 
 use std::path::Path;
 
 use crate::contract::{Error, Result};
 
 use crate::model::block_functions::ExactFunctions;
-use crate::model::chat_template::ChatFrame;
-use crate::model::files::read_bounded;
+use crate::model::chat_frame::ChatFrame;
+use crate::model::python_text::CivilTime;
 use crate::model::reference::{KeyValueCache, ReferenceModel};
 use crate::model::tokenizer::Tokenizer;
 
-const MAX_TEXT_BYTES: u64 = 64 << 20;
-
-/// Which part of the built-in set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TextPart {
-    /// Intervals come from these.
-    Calibration,
-    /// Intervals are checked on these and widened where they must be.
-    HeldOut,
-    /// Fidelity is measured on these.
-    Evaluation,
-}
-
-/// The built-in texts of a part, for a model with or without a chat template.
-pub fn built_in(part: TextPart, is_chat: bool) -> Vec<String> {
-    split(match (part, is_chat) {
-        (TextPart::Calibration, false) => include_str!("texts/verse_calibration.txt"),
-        (TextPart::HeldOut, false) => include_str!("texts/verse_held_out.txt"),
-        (TextPart::Evaluation, false) => include_str!("texts/verse_evaluation.txt"),
-        (TextPart::Calibration, true) => include_str!("texts/chat_calibration.txt"),
-        (TextPart::HeldOut, true) => include_str!("texts/chat_held_out.txt"),
-        (TextPart::Evaluation, true) => include_str!("texts/chat_evaluation.txt"),
-    })
-}
-
-/// Texts of a file, separated by lines of three dashes.
-///
-/// # Errors
-/// [`Error::Io`] when it cannot be read, [`Error::Format`] when it is not UTF-8 or holds no text.
-pub fn read_texts(path: &Path) -> Result<Vec<String>> {
-    let bad = |why: &str| Error::Format {
-        what: path.display().to_string(),
-        why: why.to_owned(),
-        remedy: "write UTF-8 texts separated by lines of three dashes".to_owned(),
-    };
-    let bytes = read_bounded(path, MAX_TEXT_BYTES)?;
-    let texts = split(std::str::from_utf8(&bytes).map_err(|_| bad("not UTF-8"))?);
-    if texts.is_empty() { Err(bad("no text in it")) } else { Ok(texts) }
-}
-
-fn split(text: &str) -> Vec<String> {
-    let parts = text.split("\n---\n").map(|part| part.trim_matches('\n'));
-    parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
-}
+pub use crate::model::texts::{TextPart, built_in, read_texts};
 
 /// A model with its tokenizer and chat frame, and the cache that holds its public prefix.
 pub struct PreparedModel {
@@ -75,11 +28,20 @@ impl PreparedModel {
     /// Reads a model directory and runs its public prefix.
     ///
     /// # Errors
-    /// As [`ReferenceModel::read`], [`Tokenizer::read`] and [`ChatFrame::read`].
+    /// [`Error::Model`] when the directory, its configuration, weights, tokenizer or template cannot be used.
     pub fn read(directory: &Path) -> Result<Self> {
+        Self::read_at(directory, CivilTime::now())
+    }
+
+    /// Reads a model directory for a conversation that began at `now` (a template may show the date), and runs its
+    /// public prefix.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when the directory, its configuration, weights, tokenizer or template cannot be used.
+    pub fn read_at(directory: &Path, now: CivilTime) -> Result<Self> {
         let model = ReferenceModel::read(directory)?;
         let tokenizer = Tokenizer::read(directory, model.config())?;
-        let frame = ChatFrame::read(directory, model.config(), &tokenizer)?;
+        let frame = ChatFrame::read_at(directory, model.config(), &tokenizer, now)?;
         let mut prefix_cache = model.new_cache();
         model.forward(&frame.prefix, &mut prefix_cache, &mut ExactFunctions)?;
         Ok(Self { model, tokenizer, frame, prefix_cache })
@@ -115,36 +77,10 @@ impl PreparedModel {
                 tokens.extend(self.model.generate_greedy(&tokens, &mut cache, answer)?);
                 sequences.push(tokens);
             } else {
-                let tokens = self.tokenizer.encode(text)?;
+                let tokens = self.frame.message(&self.tokenizer, text)?;
                 sequences.extend(tokens.chunks(room).map(<[u32]>::to_vec));
             }
         }
         Ok(sequences)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn built_in_parts_share_no_text() {
-        for is_chat in [false, true] {
-            let mut all = Vec::new();
-            for part in [TextPart::Calibration, TextPart::HeldOut, TextPart::Evaluation] {
-                let texts = built_in(part, is_chat);
-                assert!(texts.len() >= 5, "{part:?}: {} texts", texts.len());
-                all.extend(texts);
-            }
-            let count = all.len();
-            all.sort();
-            all.dedup();
-            assert_eq!(all.len(), count);
-        }
-    }
-
-    #[test]
-    fn dashes_separate_texts_and_empty_ones_vanish() {
-        assert_eq!(split("a\nb\n---\n\n---\nc\n"), ["a\nb", "c"]);
     }
 }

@@ -2,19 +2,20 @@
 //!
 //! Llama as Hugging Face computes it: RMSNorm, grouped-query attention with RoPE on pairs (j, j + hd/2), SwiGLU.
 //! A batch of positions of one sequence runs through each matrix at once. What is not linear goes through
-//! [`BlockFunctions`], so that calibration and the simulated approximations share this pass.
+//! [`BlockFunctions`], so that calibration and the f64 twin of the encrypted decoder share this pass.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::parallel::prelude::*;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
-use sha2::{Digest, Sha256};
 
 use crate::contract::{Error, Result};
 
-use crate::model::block_functions::{BlockFunctions, ExactFunctions, NormPlace, Observed, Refreshed};
+use crate::model::block_functions::{BlockFunctions, ExactFunctions, NormPlace, Tensor};
 use crate::model::config::LlamaConfig;
+use crate::model::fingerprint::Fingerprint;
 use crate::model::weights::{LayerWeights, Weights};
 
 /// Output features that one task computes.
@@ -28,6 +29,7 @@ pub struct ReferenceModel {
     final_norm: Array1<f32>,
     output_head: Option<Array2<f32>>,
     rope_frequencies: Vec<f64>,
+    fingerprint: OnceLock<String>,
 }
 
 /// Keys (after RoPE) and values of the positions seen so far.
@@ -77,6 +79,7 @@ impl ReferenceModel {
             final_norm: weights.final_norm()?,
             output_head: weights.output_head()?,
             rope_frequencies: config.rope_frequencies(),
+            fingerprint: OnceLock::new(),
             config,
         })
     }
@@ -86,16 +89,31 @@ impl ReferenceModel {
         &self.config
     }
 
-    /// SHA-256, in hexadecimal, over the configuration and all norm weights: tells trained models apart without reading
-    /// every matrix. What belongs to a model (calibration, plans) carries it.
+    /// SHA-256, in hexadecimal, over the configuration and every weight, as [`Weights::fingerprint`] computes it: what
+    /// belongs to a model (calibration, plans, checkpoints) carries it. Computed at the first call, then kept.
     pub fn fingerprint(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(self.config.to_json().to_string());
-        let norms = self.layers.iter().flat_map(|layer| [&layer.input_norm, &layer.post_attention_norm]);
-        for value in norms.chain([&self.final_norm]).flatten() {
-            hash.update(value.to_le_bytes());
+        self.fingerprint.get_or_init(|| self.hash()).clone()
+    }
+
+    /// In the order of [`crate::model::weights::expected_tensors`].
+    fn hash(&self) -> String {
+        let mut fingerprint = Fingerprint::new(&self.config);
+        fingerprint.add(&self.embedding);
+        fingerprint.add(&self.final_norm);
+        if let Some(head) = &self.output_head {
+            fingerprint.add(head);
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        for layer in &self.layers {
+            fingerprint.add(&layer.input_norm);
+            for matrix in [&layer.query, &layer.key, &layer.value, &layer.output] {
+                fingerprint.add(matrix);
+            }
+            fingerprint.add(&layer.post_attention_norm);
+            for matrix in [&layer.gate, &layer.up, &layer.down] {
+                fingerprint.add(matrix);
+            }
+        }
+        fingerprint.finish()
     }
 
     /// The decoded layers.
@@ -161,13 +179,18 @@ impl ReferenceModel {
             row.assign(&self.embedding(*token)?);
         }
         for (layer, (weights, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
-            let normed = self.norm(NormPlace::Input(layer), &hidden, &weights.input_norm, functions)?;
-            hidden += &self.attention(layer, weights, &normed, cache, first, functions)?;
-            functions.refresh(layer, Refreshed::MiddleResidual, &mut hidden)?;
+            let mut normed = self.norm(NormPlace::Input(layer), &hidden, &weights.input_norm, functions)?;
+            functions.tensor(layer, Tensor::Normed, &mut normed)?;
+            let update = self.attention(layer, weights, &normed, cache, first, functions)?;
+            functions.tensor(layer, Tensor::ResidualForSum, &mut hidden)?;
+            hidden += &update;
+            functions.tensor(layer, Tensor::MiddleResidual, &mut hidden)?;
             let normed =
                 self.norm(NormPlace::PostAttention(layer), &hidden, &weights.post_attention_norm, functions)?;
-            hidden += &self.mlp(layer, weights, &normed, functions)?;
-            functions.refresh(layer, Refreshed::Residual, &mut hidden)?;
+            let update = self.mlp(layer, weights, &normed, functions)?;
+            functions.tensor(layer, Tensor::MiddleForSum, &mut hidden)?;
+            hidden += &update;
+            functions.tensor(layer, Tensor::Residual, &mut hidden)?;
         }
         cache.positions += tokens.len();
         self.norm(NormPlace::Final, &hidden, &self.final_norm, functions)
@@ -239,10 +262,8 @@ impl ReferenceModel {
         let mut keys = linear(normed, &weights.key);
         self.rotate(&mut queries, first);
         self.rotate(&mut keys, first);
-        let values = linear(normed, &weights.value);
-        functions.observe(layer, Observed::Query, queries.view())?;
-        functions.observe(layer, Observed::Key, keys.view())?;
-        functions.observe(layer, Observed::Value, values.view())?;
+        let mut values = linear(normed, &weights.value);
+        functions.tensor(layer, Tensor::Values, &mut values)?;
         append(&mut cache.0, &keys)?;
         append(&mut cache.1, &values)?;
         let mut output = Array2::zeros(queries.raw_dim());
@@ -256,7 +277,7 @@ impl ReferenceModel {
             functions.softmax(layer, head, query, &mut scores, first)?;
             output.slice_mut(own).assign(&scores.dot(&cache.1.slice(shared)));
         }
-        functions.refresh(layer, Refreshed::AttentionOutput, &mut output)?;
+        functions.tensor(layer, Tensor::AttentionOutput, &mut output)?;
         Ok(linear(&output, &weights.output))
     }
 
@@ -269,11 +290,10 @@ impl ReferenceModel {
     ) -> Result<Array2<f32>> {
         let mut gate = linear(normed, &weights.gate);
         let mut up = linear(normed, &weights.up);
-        functions.refresh(layer, Refreshed::Gate, &mut gate)?;
-        functions.refresh(layer, Refreshed::Up, &mut up)?;
+        functions.tensor(layer, Tensor::Gate, &mut gate)?;
+        functions.tensor(layer, Tensor::Up, &mut up)?;
         functions.silu(layer, &mut gate)?;
         gate *= &up;
-        functions.observe(layer, Observed::DownInput, gate.view())?;
         Ok(linear(&gate, &weights.down))
     }
 

@@ -1,8 +1,9 @@
 //! Attention of several tokens at once ([`super::Wave`]): their scores share one ciphertext, so that they share its
 //! bootstrap and the exponential.
 //!
-//! A score ciphertext repeats with the period of its segment ([`super::ScoreLayout`]); a wave keeps one copy per member
-//! instead, that of member i in copy i. Only of segments short enough, and where every query head has its own keys.
+//! A score ciphertext repeats with the period of its segment ([`super::ScoreLayout`]); a wave keeps one copy per
+//! member instead, that of member i in copy i. Only of segments short enough, and where every query head has its own
+//! keys.
 
 use std::ops::Range;
 
@@ -12,8 +13,8 @@ use super::sums::{signed, sum_strided};
 use super::{AttentionPlan, Grouping, Packed, Wave};
 
 impl AttentionPlan {
-    /// Members of a wave whose scores fit one ciphertext: 1 when a sequence may need several, or when heads are compact or
-    /// complex.
+    /// Members of a wave whose scores fit one ciphertext: 1 when a sequence may need several, or when heads are
+    /// compact or complex.
     #[must_use]
     pub fn wave_capacity(&self) -> usize {
         let layout = self.score_layout();
@@ -27,7 +28,7 @@ impl AttentionPlan {
     /// [`AttentionPlan::weighted_values`] wants them. One level (a mask) and a rotation per doubling of the copies.
     ///
     /// # Errors
-    /// Those of the evaluator.
+    /// Errors of the evaluator.
     pub fn member_weights<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -41,9 +42,9 @@ impl AttentionPlan {
         sum_strided(evaluator, &alone, layout.copies(), signed(layout.period()))
     }
 
-    /// As [`AttentionPlan::denominators`], for the given members of a wave: the sums of member i in the places of member i
-    /// of `wave`. `weights` must be zero at the slots of no token. One level; a mask per factor and member, a rotation per
-    /// factor and member, and log2(head blocks) rotations per factor.
+    /// As [`AttentionPlan::denominators`], for the given members of a wave: the sums of member i in the places of
+    /// member i of `wave`. `weights` must be zero at the slots of no token. One level; a mask per factor and member,
+    /// a rotation per factor and member, and log2(head blocks) rotations per factor.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] without members; those of the evaluator.

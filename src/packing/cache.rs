@@ -109,6 +109,30 @@ impl<C: Clone> KeyValueCache<C> {
         Ok(self.tokens % self.layout.scores.stored().tokens())
     }
 
+    /// A cache of `tokens` encrypted tokens, its ciphertexts made by `encrypt(level)`: a sequence to count or to time with.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for more tokens than it may hold; those of `encrypt`.
+    pub fn filled(layout: CacheLayout, tokens: usize, encrypt: impl Fn(Level) -> Result<C>) -> Result<Self> {
+        if tokens > layout.maximum_tokens {
+            return Err(Error::Shape {
+                operation: "KV cache",
+                what: format!("{tokens} tokens of at most {}", layout.maximum_tokens),
+                remedy: "declare a larger maximum number of tokens, or fewer tokens".to_owned(),
+            });
+        }
+        let encrypted = |level| Ok(Stored::Encrypted(encrypt(level)?));
+        let keys = tokens.div_ceil(layout.scores.stored().tokens());
+        let lane = || encrypted(layout.value_level);
+        let segment = || (0..layout.scores.lanes()).map(|_| lane()).collect::<Result<Vec<_>>>();
+        Ok(Self {
+            layout,
+            keys: (0..keys).map(|_| encrypted(layout.key_level)).collect::<Result<_>>()?,
+            lanes: (0..layout.scores.segments(tokens)).map(|_| segment()).collect::<Result<_>>()?,
+            tokens,
+        })
+    }
+
     /// Appends one token. `key` is clean (after [`super::Rope::apply_key`]), `value` may hold junk; both stand at
     /// [`KeyValueCache::next_offset`] of the stored heads. `key` at level `key_level` or above (it is lowered), `value` at
     /// `value_level` + 1 or above. One addition, C plaintext products at `value_level` + 1, as many rescales, and the

@@ -4,8 +4,9 @@
 //! KV cache. Every vector is a [`Packed`] ciphertext; everything is generic over [`crate::contract::Evaluator`].
 
 mod attention;
+mod attention_scores;
+mod attention_values;
 mod attention_wave;
-mod block;
 mod bundle;
 mod cache;
 mod cache_bytes;
@@ -28,7 +29,7 @@ mod wave;
 mod weights;
 
 pub use attention::{AttentionPlan, AttentionShape, CacheBounds};
-pub use block::{BlockPlan, BlockShape};
+pub use attention_scores::ScoreQuery;
 pub use bundle::Bundle;
 pub use cache::{CacheLayout, KeyValueCache};
 pub use folding::{FoldedGeometry, FoldedProduct, Folding};
@@ -41,8 +42,8 @@ pub use order::Order;
 pub use packed::Packed;
 pub use product::{EncodedProduct, Prepared, Product};
 pub use product_choice::{
-    SHAPE_NAMES, cheapest_product, diagonal_product, folded_product, mixed_radix_product, named_shape,
-    padded_product,
+    BlockShape, SHAPE_NAMES, cheapest_product, diagonal_product, folded_product, mixed_radix_product,
+    named_shape, padded_product,
 };
 pub use rope::Rope;
 pub use scores::ScoreLayout;

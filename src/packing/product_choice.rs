@@ -2,7 +2,7 @@
 
 use crate::contract::{Error, Result};
 
-use super::{AttentionShape, BlockShape, FoldedGeometry, Folding, OutputForm, ProductGeometry, VectorLayout};
+use super::{AttentionShape, FoldedGeometry, Folding, OutputForm, ProductGeometry, VectorLayout};
 
 /// The paper's product: both dimensions padded to powers of two, the smaller one is the ring.
 ///
@@ -102,6 +102,17 @@ pub fn cheapest_product(
 /// Those of [`padded_product`].
 pub fn diagonal_product(slots: usize, inputs: usize, outputs: usize) -> Result<ProductGeometry> {
     Ok(padded_product(slots, inputs, outputs)?.without_replication())
+}
+
+/// Dimensions of a decoder block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BlockShape {
+    /// Features of the residual stream.
+    pub hidden: usize,
+    /// Features inside the feed-forward layer.
+    pub intermediate: usize,
+    /// Heads.
+    pub attention: AttentionShape,
 }
 
 /// Names [`named_shape`] knows.

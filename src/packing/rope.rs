@@ -99,8 +99,7 @@ impl Rope {
         self.apply_scaled(evaluator, heads, x, position, |_, _| factor)
     }
 
-    /// As [`Rope::apply`], of a key. In the complex form the K cache keeps conjugates: `x` is z̄, as the key product of
-    /// [`super::BlockPlan::key`] makes it, and the result conj(e^{iθ}·z) · `factor`, of one plaintext product.
+    /// As [`Rope::apply`], of a key. In the complex form the K cache keeps conjugates: `x` is z̄, and the result conj(e^{iθ}·z) · `factor`, of one plaintext product.
     ///
     /// # Errors
     /// Those of [`Rope::apply`].

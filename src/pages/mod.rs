@@ -12,8 +12,7 @@ mod table;
 
 pub use baselines::{baselines_chart, baselines_table};
 pub use benchmarks::{attention_table, bootstraps_table, operations_table, overflow_table, products_table};
-pub use chart::{Bars, Scale, Series, bar_chart, line_chart};
+pub use chart::{Series, line_chart};
 pub use comparison::{comparison_chart, comparison_markdown};
 pub use page::{key_value_table, page, svg};
 pub use plan::{plan_page, plan_table};
-pub use table::Table;

@@ -115,11 +115,11 @@ fn one() -> usize {
     1
 }
 
-fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str, command: &str) -> Result<T> {
+fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str, remedy: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| Error::Format {
         what: what.to_owned(),
         why: error.to_string(),
-        remedy: format!("write it with `{command}`"),
+        remedy: remedy.to_owned(),
     })
 }
 
@@ -142,7 +142,7 @@ impl CostFile {
     /// # Errors
     /// [`Error::Format`] when it is not one.
     pub fn parse(text: &str) -> Result<Self> {
-        parse("cost file", text, "cachemir bench modules -o FILE")
+        parse("cost file", text, "measure the costs again")
     }
 
     /// Costs from the reports of `cachemir bench ops --json` and `cachemir bench bootstrap --json`: medians of the runs
@@ -156,9 +156,8 @@ impl CostFile {
     /// [`Error::Format`] when a report is not what it should be; [`Error::Plan`] when the two are of different
     /// backends or presets.
     pub fn from_bench(operations: &str, bootstraps: &str) -> Result<Self> {
-        let ops: BenchOps = parse("operation report", operations, "cachemir bench ops --json FILE")?;
-        let boots: BenchBootstrap =
-            parse("bootstrap report", bootstraps, "cachemir bench bootstrap --json FILE")?;
+        let ops: BenchOps = parse("operation report", operations, "measure the operations again")?;
+        let boots: BenchBootstrap = parse("bootstrap report", bootstraps, "measure the bootstraps again")?;
         // The chain without bootstrapping has the same ring, special primes and limbs at each level, so the same costs.
         let family = |preset: &str| preset.trim_end_matches("-levelled").to_owned();
         if (&ops.backend, family(&ops.preset)) != (&boots.backend, family(&boots.preset)) {
@@ -200,7 +199,7 @@ impl CostFile {
             .ok_or_else(|| Error::Format {
                 what: "bootstrap report".to_owned(),
                 why: "there is no row of one iteration".to_owned(),
-                remedy: "measure it with `cachemir bench bootstrap --json FILE`".to_owned(),
+                remedy: "measure the bootstraps again".to_owned(),
             })?;
         check_top(best.levels_after)?;
         let alike = |row: &&BenchBootstrapRow| {

@@ -133,7 +133,7 @@ impl OperationCosts {
         let bad = |why: String| Error::Format {
             what: "operation costs".to_owned(),
             why,
-            remedy: "measure them with `cachemir bench ops`".to_owned(),
+            remedy: "measure the operations".to_owned(),
         };
         let mut points: BTreeMap<Primitive, BTreeMap<Level, Priced>> = BTreeMap::new();
         for row in rows {
@@ -167,7 +167,7 @@ impl OperationCosts {
         let stand_in = primitive.substitute().ok_or_else(|| Error::Format {
             what: "operation costs".to_owned(),
             why: format!("there is no row for `{}` nor a substitute", primitive.name()),
-            remedy: "measure it with `cachemir bench ops`".to_owned(),
+            remedy: "measure the operations".to_owned(),
         })?;
         let priced = self.price(stand_in, level)?;
         Ok(Priced { source: Source::Substituted.max(priced.source), ..priced })

@@ -128,7 +128,7 @@ impl Plan {
         match pairs.iter().find(|(_, planned, given)| planned != given) {
             Some((what, planned, given)) => Err(Error::Plan {
                 why: format!("it was made for {what} `{planned}`, this is `{given}`"),
-                remedy: format!("make one for this {what} with `cachemir plan`"),
+                remedy: format!("make a plan for this {what}"),
             }),
             None => Ok(()),
         }
@@ -141,7 +141,7 @@ impl Plan {
     pub fn layer(&self, index: usize) -> Result<&LayerPlan> {
         self.layers.get(index).ok_or_else(|| Error::Plan {
             why: format!("it has {} layers, layer {index} is asked for", self.layers.len()),
-            remedy: "make it again for this model with `cachemir plan`".to_owned(),
+            remedy: "make the plan again for this model".to_owned(),
         })
     }
 
@@ -171,7 +171,7 @@ impl Plan {
         let bad = |why: String| Error::Format {
             what: "plan".to_owned(),
             why,
-            remedy: "make it again with `cachemir plan`".to_owned(),
+            remedy: "make the plan again".to_owned(),
         };
         let plan = serde_json::from_str::<InReport>(text)
             .map(|report| report.plan)
@@ -222,7 +222,7 @@ impl LayerPlan {
     pub fn step(&self, operation: &str) -> Result<&PlanStep> {
         self.steps.iter().find(|step| step.operation == operation).ok_or_else(|| Error::Plan {
             why: format!("layer `{}` has no operation `{operation}`", self.name),
-            remedy: "make it again for this model with `cachemir plan`".to_owned(),
+            remedy: "make the plan again for this model".to_owned(),
         })
     }
 

@@ -104,7 +104,7 @@ impl Replay<'_> {
     fn refuse(&self, what: &str) -> Error {
         Error::Plan {
             why: format!("graph `{}`: {what}", self.graph.name()),
-            remedy: "make the plan again with `cachemir plan`".to_owned(),
+            remedy: "make the plan again".to_owned(),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::ops::{Add, AddAssign, Mul};
 
+use crate::contract::LevelCounts;
+
 /// Elementary operations at one level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -60,6 +62,23 @@ impl Work {
             conjugations: join(self.conjugations, other.conjugations),
             additions: join(self.additions, other.additions),
             encodings: join(self.encodings, other.encodings),
+        }
+    }
+}
+
+impl From<LevelCounts> for Work {
+    fn from(counts: LevelCounts) -> Self {
+        Self {
+            plaintext_products: counts.plaintext_products as f64,
+            constant_products: counts.constant_products as f64,
+            ciphertext_products: counts.ciphertext_products as f64,
+            relinearizations: counts.relinearizations as f64,
+            rescales: counts.rescales as f64,
+            rotations: counts.rotations as f64,
+            rotations_hoisted: counts.rotations_hoisted as f64,
+            conjugations: counts.conjugations as f64,
+            additions: counts.additions as f64,
+            encodings: 0.0,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Least seconds from every level before a piece of network to every level after it, and what follows from that:
 //! pieces in a row, many equal layers, the steady state.
 
+#[cfg(test)]
 use rayon::prelude::*;
 
 use crate::contract::{Error, Level, Result};
+#[cfg(test)]
 use crate::placement::{BootstrapCosts, LevelGraph, Search, Solution, solve};
 
 /// Square table of seconds over (level in, level out); `None` where there is no way. Addition along paths, minimum
@@ -44,6 +46,7 @@ impl LevelMatrix {
     /// # Errors
     /// [`Error::Plan`] when the graph has not exactly one input and one output, or when [`solve`] refuses it for a
     /// reason other than an entry level from which there is no way.
+    #[cfg(test)]
     pub fn of_graph(graph: &LevelGraph, costs: &BootstrapCosts, search: Search) -> Result<Self> {
         if graph.inputs().len() != 1 || graph.outputs().len() != 1 {
             return Err(Error::Plan {

@@ -42,6 +42,7 @@ impl Moai {
 
     /// Slot vectors of the columns of `rows` (one row of features per token), in sequence 0; missing tokens are zero.
     #[must_use]
+    #[cfg(test)]
     pub fn pack(&self, rows: &[Vec<f64>]) -> Vec<Vec<Complex64>> {
         let features = rows.iter().map(Vec::len).max().unwrap_or(0);
         (0..features)
@@ -57,6 +58,7 @@ impl Moai {
 
     /// Values of sequence 0 by token, out of one slot vector.
     #[must_use]
+    #[cfg(test)]
     pub fn read(&self, slots: &[Complex64]) -> Vec<f64> {
         slots.iter().step_by(self.batch()).take(self.tokens).map(|value| value.re).collect()
     }
@@ -70,6 +72,7 @@ impl Moai {
     ///
     /// # Errors
     /// [`Error::Shape`] when there is not one column per input; those of the evaluator.
+    #[cfg(test)]
     pub fn product<E: Evaluator>(
         &self,
         evaluator: &E,

@@ -1,17 +1,21 @@
 //! Other methods, to compare with: MOAI, THOR, recomputation of the prefix, the paper's own layer and published figures.
 
 pub mod baselines;
+mod block;
 pub mod formulas;
 mod level_matrix;
 mod moai;
 mod modules;
+mod own_layer;
 mod published;
 mod published_graph;
 pub mod recompute_counts;
 mod thor;
 
-pub use level_matrix::{LevelMatrix, LevelPath, SteadyState};
+pub use block::BlockPlan;
+#[cfg(test)]
+pub use level_matrix::LevelMatrix;
 pub use moai::Moai;
-pub use modules::{Part, chain, with_shortcut};
+pub use own_layer::own_layer;
 pub use published::PublishedTable;
 pub use thor::Thor;

@@ -64,11 +64,6 @@ impl PublishedTable {
         Ok(Self { rows })
     }
 
-    /// Names of the modules.
-    pub fn modules(&self) -> impl Iterator<Item = &str> {
-        self.rows.keys().map(String::as_str)
-    }
-
     /// Row `name` up to `max_level`, times `factor`; its depth is the number of levels at which it cannot run.
     ///
     /// # Errors

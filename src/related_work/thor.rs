@@ -63,6 +63,7 @@ impl Thor {
 
     /// Slot vectors of `rows` (one row of features per token).
     #[must_use]
+    #[cfg(test)]
     pub fn pack(&self, rows: &[Vec<f64>]) -> Vec<Vec<Complex64>> {
         let features = rows.iter().map(Vec::len).max().unwrap_or(0);
         (0..self.ciphertexts(features))
@@ -81,6 +82,7 @@ impl Thor {
 
     /// Rows of `features` features out of the slot vectors of [`Thor::pack`].
     #[must_use]
+    #[cfg(test)]
     pub fn unpack(&self, slots: &[Vec<Complex64>], features: usize) -> Vec<Vec<f64>> {
         let mut rows = vec![vec![0.0; features]; self.tokens];
         for (number, slots) in slots.iter().enumerate() {

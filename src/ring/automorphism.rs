@@ -3,18 +3,28 @@
 /// The Galois element of a rotation left by `step` of S = N/2 slots: 5^step modulo 2N.
 #[must_use]
 pub fn rotation_element(step: usize, log2_n: u32) -> u64 {
+    power(5, step as u64, log2_n)
+}
+
+/// The inverse of an odd Galois element modulo 2N: that of the automorphism that undoes it.
+#[must_use]
+pub fn inverse_element(element: u64, log2_n: u32) -> u64 {
+    // The group of odd residues modulo 2N has exponent N/2.
+    power(element, (1 << (log2_n - 1)) - 1, log2_n)
+}
+
+/// base^exponent modulo 2N, by squaring.
+fn power(base: u64, mut exponent: u64, log2_n: u32) -> u64 {
     let modulus = 2u64 << log2_n;
-    let mut element = 1u64;
-    let mut power = 5u64;
-    let mut exponent = step;
+    let (mut result, mut square) = (1u64, base % modulus);
     while exponent > 0 {
         if exponent % 2 == 1 {
-            element = element * power % modulus;
+            result = result * square % modulus;
         }
-        power = power * power % modulus;
+        square = square * square % modulus;
         exponent /= 2;
     }
-    element
+    result
 }
 
 /// The Galois element of complex conjugation: 2N − 1.
@@ -67,6 +77,17 @@ mod tests {
     use super::super::kernels::Kernels;
     use super::super::{NttPlan, Prime, primes_near};
     use super::*;
+
+    #[test]
+    fn inverse_elements_undo_their_automorphism() {
+        for log2_n in [5, 10, 16] {
+            let modulus = 2u64 << log2_n;
+            for element in [1, 5, rotation_element(7, log2_n), conjugation_element(log2_n), modulus / 2 + 1] {
+                let inverse = inverse_element(element, log2_n);
+                assert_eq!(element * inverse % modulus, 1, "{element} modulo 2^{}", log2_n + 1);
+            }
+        }
+    }
 
     #[test]
     fn permuting_evaluations_is_the_automorphism_of_coefficients() {

@@ -15,7 +15,7 @@ mod radix52;
 mod sampling;
 mod temporary;
 
-pub use automorphism::{Automorphism, conjugation_element, rotation_element};
+pub use automorphism::{Automorphism, conjugation_element, inverse_element, rotation_element};
 pub use base_conversion::BaseConversion;
 pub use buffer::idle_polynomial_bytes;
 pub use context::{Limb, RingContext, Workspace};

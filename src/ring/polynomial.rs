@@ -205,6 +205,17 @@ impl<D: Domain> RnsPolynomial<D> {
         self.combine(ring, other, |prime, out, a, b| ring.kernels().sub(prime, out, a, b))
     }
 
+    /// self = −self.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] never in practice: limbs exist by construction.
+    pub fn negate(&mut self, ring: &RingContext) -> Result<()> {
+        self.fill(ring, |_, prime, row| {
+            ring.kernels().negate(prime, row);
+            Ok(())
+        })
+    }
+
     /// self · c(prime) with one constant a prime.
     ///
     /// # Errors

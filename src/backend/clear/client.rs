@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::evaluator::{ClearCiphertext, ClearEvaluator, check_values};
+use super::ciphertext::ClearCiphertext;
+use super::evaluator::ClearEvaluator;
 use super::noise::NoiseSource;
 use super::parameters::ClearParameters;
+use crate::contract::checks::check_values;
 use crate::contract::{CiphertextInfo, Client, Complex64, Error, KeyRequest, Level, Result};
 
 /// Client of the simulator. Holds no secret: nothing is encrypted.
@@ -19,6 +21,16 @@ impl ClearClient {
     pub fn new(parameters: ClearParameters) -> Self {
         let noise = parameters.noise.map(NoiseSource::of_client);
         Self { parameters: Arc::new(parameters), noise }
+    }
+
+    /// A ciphertext without slot values, at the canonical scale of `level`. Operations on it keep levels and scales,
+    /// record keys and are refused as on any other, but compute nothing and never ask for a lazy diagonal: to count
+    /// vectors too large to compute.
+    ///
+    /// # Errors
+    /// [`Error::LevelOutOfRange`] for a level outside the chain.
+    pub fn encrypt_blank(&self, level: Level) -> Result<ClearCiphertext> {
+        Ok(ClearCiphertext::new(Vec::new(), level, self.parameters.chain.canonical_scale(level)?))
     }
 
     /// Evaluator that has every key and records which ones are used; see [`ClearEvaluator::recorded`].
@@ -37,7 +49,7 @@ impl Client for ClearClient {
 
     fn encrypt(&self, values: &[Complex64], level: Level) -> Result<ClearCiphertext> {
         let scale = self.parameters.chain.canonical_scale(level)?;
-        check_values("encrypt", values, &self.parameters, level, scale)?;
+        check_values("encrypt", &self.parameters.chain, self.parameters.slots, values, level, scale)?;
         let mut slots = values.to_vec();
         slots.resize(self.parameters.slots, Complex64::ZERO);
         if let Some(noise) = &self.noise {

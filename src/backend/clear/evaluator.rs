@@ -5,82 +5,21 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::ciphertext::{ClearCiphertext, ClearPlaintext, ClearTensor, SlotVector};
 use super::noise::NoiseSource;
 use super::parameters::ClearParameters;
+use super::serialization::{ciphertext_from_bytes, ciphertext_to_bytes};
+use crate::contract::checks::{
+    BootstrapLevels, check_constant_product, check_drop, check_evaluation_key, check_key_request,
+    check_levels, check_room, check_rotation_key, check_scales, check_sum, check_values, no_bootstrapping,
+    no_terms, product_scale,
+};
 use crate::contract::{
-    BootstrapRequest, BootstrapSummary, CiphertextInfo, Complex64, Diagonal, Error, Evaluator, KeyRequest,
-    Level, LevelChain, LinearTransform, Result, Scale, normalize_step,
+    BootstrapRequest, BootstrapSummary, Complex64, Diagonal, Error, Evaluator, KeyRequest, Level, LevelChain,
+    LinearTransform, Result, Scale, normalize_step,
 };
 
-macro_rules! slot_vector {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq)]
-        pub struct $name {
-            values: Arc<Vec<Complex64>>,
-            level: Level,
-            scale: Scale,
-        }
-
-        impl $name {
-            pub(crate) fn new(values: Vec<Complex64>, level: Level, scale: Scale) -> Self {
-                Self { values: Arc::new(values), level, scale }
-            }
-
-            /// The slot values.
-            #[must_use]
-            pub fn values(&self) -> &[Complex64] {
-                &self.values
-            }
-        }
-
-        impl CiphertextInfo for $name {
-            fn level(&self) -> Level {
-                self.level
-            }
-            fn scale(&self) -> Scale {
-                self.scale
-            }
-        }
-    };
-}
-
-slot_vector!(
-    /// A "ciphertext" of the simulator.
-    ClearCiphertext
-);
-slot_vector!(
-    /// An unrelinearized product of the simulator.
-    ClearTensor
-);
-slot_vector!(
-    /// A plaintext of the simulator.
-    ClearPlaintext
-);
-
-/// Refuses too many values, NaN and infinities, values that overflow the modulus at `level`, and unusable scales.
-pub(super) fn check_values(
-    operation: &'static str,
-    values: &[Complex64],
-    parameters: &ClearParameters,
-    level: Level,
-    scale: Scale,
-) -> Result<()> {
-    let log2_modulus = parameters.chain.log2_modulus(level)?;
-    if values.len() > parameters.slots {
-        return Err(Error::TooManyValues { operation, given: values.len(), slots: parameters.slots });
-    }
-    if !(scale.0.is_finite() && scale.0 >= 1.0) || scale.log2() >= log2_modulus {
-        return Err(Error::ScaleOutOfRange { operation, scale, log2_modulus, level });
-    }
-    let bound = (log2_modulus - 1.0 - scale.log2()).exp2();
-    for (index, value) in values.iter().enumerate() {
-        if !(value.re.abs() <= bound && value.im.abs() <= bound) {
-            return Err(Error::BadValue { operation, index, value: value.to_string(), bound });
-        }
-    }
-    Ok(())
-}
+const NAME: &str = "clear";
 
 /// Evaluator of the simulator.
 pub struct ClearEvaluator {
@@ -97,14 +36,7 @@ impl ClearEvaluator {
     /// # Errors
     /// [`Error::LevelOutOfRange`] for a level outside the chain; [`Error::Unsupported`] for bootstrapping without it.
     pub fn with_keys(parameters: ClearParameters, request: KeyRequest) -> Result<Self> {
-        for level in
-            request.rotations.values().chain(request.relinearization.iter()).chain(request.conjugation.iter())
-        {
-            parameters.chain.check(*level, "key generation")?;
-        }
-        if request.bootstrapping.is_some() && parameters.bootstrapping.is_none() {
-            return Err(unsupported_bootstrap());
-        }
+        check_key_request(NAME, &parameters.chain, parameters.bootstrapping.is_some(), &request)?;
         Ok(Self::build(parameters, Some(request)))
     }
 
@@ -133,10 +65,7 @@ impl ClearEvaluator {
             return Ok(());
         }
         if let Some(keys) = &self.keys {
-            let available = keys.rotations.get(&step).copied();
-            if available.is_none_or(|top| top < level) {
-                return Err(Error::RotationKey { step, level, available });
-            }
+            check_rotation_key(step, level, keys.rotations.get(&step).copied())?;
         }
         self.record(|used| {
             used.rotation(step, level);
@@ -147,9 +76,7 @@ impl ClearEvaluator {
     fn use_key(&self, key: &'static str, level: Level) -> Result<()> {
         if let Some(keys) = &self.keys {
             let available = if key == "conjugation" { keys.conjugation } else { keys.relinearization };
-            if available.is_none_or(|top| top < level) {
-                return Err(Error::EvaluationKey { key, level });
-            }
+            check_evaluation_key(key, level, available)?;
         }
         self.record(|used| {
             if key == "conjugation" {
@@ -174,40 +101,26 @@ impl ClearEvaluator {
         values
     }
 
-    fn check_levels(operation: &'static str, left: Level, right: Level) -> Result<()> {
-        if left == right { Ok(()) } else { Err(Error::LevelMismatch { operation, left, right }) }
-    }
-
-    fn check_scales(operation: &'static str, left: Scale, right: Scale) -> Result<()> {
-        if left.agrees_with(right) { Ok(()) } else { Err(Error::ScaleMismatch { operation, left, right }) }
-    }
-
-    /// That a product at `scale` leaves room below the modulus at `level`.
-    fn check_room(&self, operation: &'static str, scale: Scale, level: Level) -> Result<()> {
-        let log2_modulus = self.parameters.chain.log2_modulus(level)?;
-        if scale.log2() >= log2_modulus {
-            return Err(Error::ScaleOutOfRange { operation, scale, log2_modulus, level });
-        }
-        Ok(())
-    }
-
+    /// Both operands, at one level and scale, combined slot by slot.
     fn zip(
         operation: &'static str,
-        a: (&[Complex64], Level, Scale),
-        b: (&[Complex64], Level, Scale),
+        a: &impl SlotVector,
+        b: &impl SlotVector,
         combine: impl Fn(Complex64, Complex64) -> Complex64,
     ) -> Result<Vec<Complex64>> {
-        Self::check_levels(operation, a.1, b.1)?;
-        Self::check_scales(operation, a.2, b.2)?;
-        Ok(a.0.iter().zip(b.0).map(|(x, y)| combine(*x, *y)).collect())
+        check_sum(operation, a, b)?;
+        Ok(a.slots().iter().zip(b.slots()).map(|(x, y)| combine(*x, *y)).collect())
     }
-}
 
-fn unsupported_bootstrap() -> Error {
-    Error::Unsupported {
-        backend: "clear",
-        operation: "bootstrap".to_owned(),
-        remedy: "use parameters with bootstrapping".to_owned(),
+    /// Both operands, at one level, multiplied slot by slot; with the scale of the product.
+    fn product(
+        &self,
+        operation: &'static str,
+        a: &impl SlotVector,
+        b: &impl SlotVector,
+    ) -> Result<(Vec<Complex64>, Scale)> {
+        let scale = product_scale(operation, &self.parameters.chain, a, b)?;
+        Ok((a.slots().iter().zip(b.slots()).map(|(x, y)| x * y).collect(), scale))
     }
 }
 
@@ -217,7 +130,7 @@ impl Evaluator for ClearEvaluator {
     type Plaintext = ClearPlaintext;
 
     fn name(&self) -> &'static str {
-        "clear"
+        NAME
     }
 
     fn slots(&self) -> usize {
@@ -233,21 +146,19 @@ impl Evaluator for ClearEvaluator {
     }
 
     fn encode(&self, values: &[Complex64], level: Level, scale: Scale) -> Result<ClearPlaintext> {
-        check_values("encode", values, &self.parameters, level, scale)?;
+        check_values("encode", &self.parameters.chain, self.parameters.slots, values, level, scale)?;
         let mut slots = values.to_vec();
         slots.resize(self.parameters.slots, Complex64::ZERO);
         Ok(ClearPlaintext::new(slots, level, scale))
     }
 
     fn add(&self, a: &ClearCiphertext, b: &ClearCiphertext) -> Result<ClearCiphertext> {
-        let values =
-            Self::zip("add", (&a.values, a.level, a.scale), (&b.values, b.level, b.scale), |x, y| x + y)?;
+        let values = Self::zip("add", a, b, |x, y| x + y)?;
         Ok(ClearCiphertext::new(values, a.level, a.scale))
     }
 
     fn sub(&self, a: &ClearCiphertext, b: &ClearCiphertext) -> Result<ClearCiphertext> {
-        let values =
-            Self::zip("sub", (&a.values, a.level, a.scale), (&b.values, b.level, b.scale), |x, y| x - y)?;
+        let values = Self::zip("sub", a, b, |x, y| x - y)?;
         Ok(ClearCiphertext::new(values, a.level, a.scale))
     }
 
@@ -256,34 +167,23 @@ impl Evaluator for ClearEvaluator {
     }
 
     fn add_plain(&self, a: &ClearCiphertext, p: &ClearPlaintext) -> Result<ClearCiphertext> {
-        let values =
-            Self::zip("add_plain", (&a.values, a.level, a.scale), (&p.values, p.level, p.scale), |x, y| {
-                x + y
-            })?;
+        let values = Self::zip("add_plain", a, p, |x, y| x + y)?;
         Ok(ClearCiphertext::new(values, a.level, a.scale))
     }
 
     fn add_constant(&self, a: &ClearCiphertext, c: Complex64) -> Result<ClearCiphertext> {
-        check_values("add_constant", &[c], &self.parameters, a.level, a.scale)?;
+        check_values("add_constant", &self.parameters.chain, 1, &[c], a.level, a.scale)?;
         Ok(ClearCiphertext::new(a.values.iter().map(|x| x + c).collect(), a.level, a.scale))
     }
 
     fn mul_plain(&self, a: &ClearCiphertext, p: &ClearPlaintext) -> Result<ClearCiphertext> {
-        Self::check_levels("mul_plain", a.level, p.level)?;
-        let scale = a.scale * p.scale;
-        self.check_room("mul_plain", scale, a.level)?;
-        Ok(ClearCiphertext::new(
-            a.values.iter().zip(p.values.iter()).map(|(x, y)| x * y).collect(),
-            a.level,
-            scale,
-        ))
+        let (values, scale) = self.product("mul_plain", a, p)?;
+        Ok(ClearCiphertext::new(values, a.level, scale))
     }
 
     fn mul_constant(&self, a: &ClearCiphertext, c: Complex64, scale: Scale) -> Result<ClearCiphertext> {
-        check_values("mul_constant", &[c], &self.parameters, a.level, scale)?;
-        let product = a.scale * scale;
-        self.check_room("mul_constant", product, a.level)?;
-        Ok(ClearCiphertext::new(a.values.iter().map(|x| x * c).collect(), a.level, product))
+        check_constant_product(&self.parameters.chain, a.scale, c, scale, a.level)?;
+        Ok(ClearCiphertext::new(a.values.iter().map(|x| x * c).collect(), a.level, a.scale * scale))
     }
 
     fn mul_integer(&self, a: &ClearCiphertext, k: i64) -> Result<ClearCiphertext> {
@@ -295,21 +195,12 @@ impl Evaluator for ClearEvaluator {
     }
 
     fn tensor(&self, a: &ClearCiphertext, b: &ClearCiphertext) -> Result<ClearTensor> {
-        Self::check_levels("tensor", a.level, b.level)?;
-        let scale = a.scale * b.scale;
-        self.check_room("tensor", scale, a.level)?;
-        Ok(ClearTensor::new(
-            a.values.iter().zip(b.values.iter()).map(|(x, y)| x * y).collect(),
-            a.level,
-            scale,
-        ))
+        let (values, scale) = self.product("tensor", a, b)?;
+        Ok(ClearTensor::new(values, a.level, scale))
     }
 
     fn add_tensor(&self, a: &ClearTensor, b: &ClearTensor) -> Result<ClearTensor> {
-        let values =
-            Self::zip("add_tensor", (&a.values, a.level, a.scale), (&b.values, b.level, b.scale), |x, y| {
-                x + y
-            })?;
+        let values = Self::zip("add_tensor", a, b, |x, y| x + y)?;
         Ok(ClearTensor::new(values, a.level, a.scale))
     }
 
@@ -329,10 +220,7 @@ impl Evaluator for ClearEvaluator {
     }
 
     fn drop_level(&self, a: &ClearCiphertext, level: Level) -> Result<ClearCiphertext> {
-        if level > a.level {
-            return Err(Error::LevelTooLow { operation: "drop_level", level: a.level, wanted: level });
-        }
-        self.check_room("drop_level", a.scale, level)?;
+        check_drop(&self.parameters.chain, a, level)?;
         Ok(ClearCiphertext { level, ..a.clone() })
     }
 
@@ -359,11 +247,7 @@ impl Evaluator for ClearEvaluator {
                 None => rotated,
             });
         }
-        sum.ok_or_else(|| Error::Shape {
-            operation: "rotate_sum",
-            what: "0 terms".to_owned(),
-            remedy: "give at least one".to_owned(),
-        })
+        sum.ok_or_else(|| no_terms("rotate_sum"))
     }
 
     fn conjugate(&self, a: &ClearCiphertext) -> Result<ClearCiphertext> {
@@ -380,27 +264,31 @@ impl Evaluator for ClearEvaluator {
     ) -> Result<ClearCiphertext> {
         transform.require_diagonals()?;
         let product_scale = a.scale * scale;
-        self.check_room("linear_transform", product_scale, a.level)?;
+        check_room("linear_transform", &self.parameters.chain, product_scale, a.level)?;
         let slots = self.slots();
-        let mut sum = vec![Complex64::ZERO; slots];
+        // As many slots as the input has: none when it is blank.
+        let zeros = vec![Complex64::ZERO; a.values.len()];
+        let mut sum = zeros.clone();
         for giant in &transform.giants {
-            let mut inner = vec![Complex64::ZERO; slots];
+            let mut inner = zeros.clone();
             for (step, diagonal) in &giant.babies {
                 let step = normalize_step(*step, slots);
                 self.use_rotation(step, a.level)?;
                 let lazy;
                 let diagonal = match diagonal {
                     Diagonal::Encoded(plaintext) => {
-                        Self::check_levels("linear_transform", a.level, plaintext.level)?;
-                        Self::check_scales("linear_transform", plaintext.scale, scale)?;
+                        check_levels("linear_transform", a.level, plaintext.level)?;
+                        check_scales("linear_transform", plaintext.scale, scale)?;
                         *plaintext
                     }
+                    // Blank: levels, scales and keys only.
+                    Diagonal::Lazy(_) if a.values.is_empty() => continue,
                     Diagonal::Lazy(values) => {
                         lazy = self.encode(&values(), a.level, scale)?;
                         &lazy
                     }
                 };
-                let (head, tail) = a.values.split_at(step);
+                let (head, tail) = a.values.split_at(step.min(a.values.len()));
                 for ((acc, x), p) in inner.iter_mut().zip(tail.iter().chain(head)).zip(diagonal.values.iter())
                 {
                     *acc += x * p;
@@ -408,7 +296,7 @@ impl Evaluator for ClearEvaluator {
             }
             let step = normalize_step(giant.step, slots);
             self.use_rotation(step, a.level)?;
-            let (head, tail) = inner.split_at(step);
+            let (head, tail) = inner.split_at(step.min(inner.len()));
             for (acc, x) in sum.iter_mut().zip(tail.iter().chain(head)) {
                 *acc += x;
             }
@@ -417,14 +305,14 @@ impl Evaluator for ClearEvaluator {
     }
 
     fn bootstrap(&self, a: &ClearCiphertext, request: &BootstrapRequest) -> Result<ClearCiphertext> {
-        let summary = self.parameters.bootstrapping.ok_or_else(unsupported_bootstrap)?;
+        let summary = self.parameters.bootstrapping.ok_or_else(|| no_bootstrapping(NAME))?;
         if let Some(keys) = &self.keys
             && !keys.bootstrapping.as_ref().is_some_and(|boot| boot.serve(&request.refreshed))
         {
             return Err(Error::EvaluationKey { key: "bootstrapping", level: a.level });
         }
-        summary.check_request(request, a.level, "clear")?;
-        Self::check_scales("bootstrap", a.scale, self.parameters.chain.canonical_scale(a.level)?)?;
+        let (lowest_input, highest_output) = summary.levels(request, NAME)?;
+        BootstrapLevels { lowest_input, highest_output }.check(&self.parameters.chain, a, request.level)?;
         super::bootstrap::check_values(&a.values, request, &summary)?;
         self.record(|used| {
             used.bootstrapping_of(request);
@@ -438,10 +326,10 @@ impl Evaluator for ClearEvaluator {
     }
 
     fn ciphertext_to_bytes(&self, a: &ClearCiphertext) -> Result<Vec<u8>> {
-        super::serialization::to_bytes(a, &self.parameters)
+        ciphertext_to_bytes(a, &self.parameters)
     }
 
     fn ciphertext_from_bytes(&self, bytes: &[u8]) -> Result<ClearCiphertext> {
-        super::serialization::from_bytes(bytes, &self.parameters)
+        ciphertext_from_bytes(bytes, &self.parameters)
     }
 }

@@ -4,15 +4,18 @@
 //! a circuit needs, and long fidelity studies with an optional noise model.
 
 mod bootstrap;
+mod ciphertext;
 mod client;
 mod evaluator;
 mod noise;
 mod parameters;
 mod serialization;
 
+pub use ciphertext::{ClearCiphertext, ClearPlaintext, ClearTensor};
 pub use client::ClearClient;
-pub use evaluator::{ClearCiphertext, ClearEvaluator, ClearPlaintext, ClearTensor};
+pub use evaluator::ClearEvaluator;
 pub use noise::NoiseModel;
+pub(crate) use noise::SECOND_ITERATION;
 pub use parameters::ClearParameters;
 
 #[cfg(test)]

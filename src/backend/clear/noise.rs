@@ -14,7 +14,7 @@ const TASK: usize = 4096;
 const WORDS_PER_SLOT: u128 = 4;
 
 /// What a second iteration leaves of the error of a bootstrap: `native` at N = 2^16 went from 22 to 29 bits.
-const SECOND_ITERATION: f64 = 1.0 / 128.0;
+pub(crate) const SECOND_ITERATION: f64 = 1.0 / 128.0;
 
 /// Standard deviations of the noise that operations add. Simulation only: no security rests on this generator.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

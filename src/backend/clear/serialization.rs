@@ -1,6 +1,6 @@
 //! Bytes of a simulated ciphertext: one container section with level, scale and the slots.
 
-use super::evaluator::ClearCiphertext;
+use super::ciphertext::ClearCiphertext;
 use super::parameters::ClearParameters;
 use crate::ckks::container::{Fingerprint, Kind, read_container, write_container};
 use crate::ckks::fields::FieldReader;
@@ -18,7 +18,11 @@ fn fingerprint(parameters: &ClearParameters) -> Result<Fingerprint> {
     Ok(Fingerprint::of(&bytes))
 }
 
-pub(super) fn to_bytes(a: &ClearCiphertext, parameters: &ClearParameters) -> Result<Vec<u8>> {
+/// The container of a simulated ciphertext.
+///
+/// # Errors
+/// [`Error::Format`] never in practice: there is one section.
+pub(super) fn ciphertext_to_bytes(a: &ClearCiphertext, parameters: &ClearParameters) -> Result<Vec<u8>> {
     let mut section = Vec::with_capacity(16 + 16 * a.values().len());
     section.extend_from_slice(&(a.level().0 as u64).to_le_bytes());
     section.extend_from_slice(&a.scale().0.to_le_bytes());
@@ -29,7 +33,11 @@ pub(super) fn to_bytes(a: &ClearCiphertext, parameters: &ClearParameters) -> Res
     write_container(Kind::SimulatedCiphertext, fingerprint(parameters)?, &[&section])
 }
 
-pub(super) fn from_bytes(bytes: &[u8], parameters: &ClearParameters) -> Result<ClearCiphertext> {
+/// Reads what [`ciphertext_to_bytes`] wrote.
+///
+/// # Errors
+/// [`Error::Format`], [`Error::ParameterMismatch`].
+pub(super) fn ciphertext_from_bytes(bytes: &[u8], parameters: &ClearParameters) -> Result<ClearCiphertext> {
     let sections = read_container(bytes, Kind::SimulatedCiphertext, fingerprint(parameters)?)?;
     let [section] = sections.as_slice() else {
         return Err(unexpected(format!("{} sections instead of 1", sections.len())));

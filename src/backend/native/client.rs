@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 use super::NativeEvaluator;
 use crate::bootstrapping::{BootstrapParameters, Bootstrapper, ModRaise};
 use crate::ckks::{Ciphertext, CkksClient, CkksEvaluator, EvaluationKeys, Parameters, SecretKey};
-use crate::contract::{Client, Complex64, Error, KeyRequest, Level, Result};
+use crate::contract::checks::no_bootstrapping;
+use crate::contract::{Client, Complex64, KeyRequest, Level, Result};
 use crate::ring::Randomness;
 
 /// Holder of the secret key of the native backend.
@@ -20,7 +21,7 @@ impl NativeClient {
     /// Client with a fresh secret key from the operating system's entropy.
     ///
     /// # Errors
-    /// [`Error::Internal`] never in practice: the limbs exist.
+    /// [`crate::Error::Internal`] never in practice: the limbs exist.
     pub fn new(parameters: Arc<Parameters>) -> Result<Self> {
         Ok(Self { inner: CkksClient::new(parameters, Randomness::from_system())?, bootstrapping: None })
     }
@@ -28,7 +29,7 @@ impl NativeClient {
     /// Client whose secret key follows from `seed`, for reproducible tests only.
     ///
     /// # Errors
-    /// [`Error::Internal`] never in practice: the limbs exist.
+    /// [`crate::Error::Internal`] never in practice: the limbs exist.
     pub fn from_insecure_fixed_seed(parameters: Arc<Parameters>, seed: u64) -> Result<Self> {
         let inner = CkksClient::new(parameters, Randomness::from_insecure_fixed_seed(seed))?;
         Ok(Self { inner, bootstrapping: None })
@@ -55,7 +56,7 @@ impl NativeClient {
     /// randomness otherwise.
     ///
     /// # Errors
-    /// Those of [`NativeClient::with_bootstrapping`]; [`Error::Format`] for bytes that are damaged or of other parameters.
+    /// Those of [`NativeClient::with_bootstrapping`]; [`crate::Error::Format`] for bytes that are damaged or of other parameters.
     pub fn with_stored_secret(bootstrapping: BootstrapParameters, secret: &[u8]) -> Result<Self> {
         bootstrapping.check()?;
         let parameters = Arc::new(Parameters::new(bootstrapping.chain.clone())?);
@@ -94,11 +95,11 @@ impl NativeClient {
     /// `request` with the rotation, relinearization and conjugation keys that its bootstraps use.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for bootstrapping under parameters without it; errors of the slot counts.
+    /// [`crate::Error::Unsupported`] for bootstrapping under parameters without it; errors of the slot counts.
     pub fn full_request(&self, request: &KeyRequest) -> Result<KeyRequest> {
         let mut full = request.clone();
         if let Some(keys) = &request.bootstrapping {
-            let bootstrapping = self.bootstrapping.as_ref().ok_or_else(without_bootstrapping)?;
+            let bootstrapping = self.bootstrapping.as_ref().ok_or_else(|| no_bootstrapping("native"))?;
             full.merge(&Bootstrapper::key_request(self.inner.parameters(), bootstrapping, keys)?);
         }
         Ok(full)
@@ -138,13 +139,5 @@ impl Client for NativeClient {
         let parameters = Arc::clone(self.inner.parameters());
         let levelled = CkksEvaluator::new(parameters, Arc::clone(self.inner.encoder()), keys);
         Ok(NativeEvaluator::new(levelled, bootstrapper))
-    }
-}
-
-fn without_bootstrapping() -> Error {
-    Error::Unsupported {
-        backend: "native",
-        operation: "bootstrap under levelled parameters".to_owned(),
-        remedy: "use a preset with bootstrapping".to_owned(),
     }
 }

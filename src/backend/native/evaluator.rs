@@ -1,9 +1,10 @@
 //! The native evaluator: levelled operations of [`crate::ckks`], and bootstrapping when its keys were requested.
 
+use std::io::{Read, Write};
 use std::sync::Arc;
 
-use crate::bootstrapping::Bootstrapper;
-use crate::ckks::{Ciphertext, CkksEvaluator, Parameters, Plaintext, Tensor};
+use crate::bootstrapping::{BootstrapParameters, Bootstrapper};
+use crate::ckks::{Ciphertext, CkksEvaluator, Encoder, EvaluationKeys, Parameters, Plaintext, Tensor};
 use crate::contract::{
     BootstrapRequest, BootstrapSummary, Complex64, Error, Evaluator, Level, LevelChain, LinearTerm,
     LinearTransform, Result, Scale,
@@ -38,6 +39,43 @@ impl NativeEvaluator {
     #[must_use]
     pub fn bootstrapper(&self) -> Option<&Bootstrapper> {
         self.bootstrapper.as_deref()
+    }
+
+    /// Writes all evaluation keys, those of bootstrapping included: two containers, one behind the other, of about half the
+    /// bytes that the keys take in memory, as uniform halves are stored as their seeds. No secret.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    pub fn write_to(&self, mut writer: impl Write) -> Result<()> {
+        let parameters = self.parameters();
+        Bootstrapper::write_to(self.bootstrapper(), parameters, &mut writer)?;
+        self.levelled.keys().write_to(parameters, writer)
+    }
+
+    /// Bytes that [`NativeEvaluator::write_to`] writes.
+    ///
+    /// # Errors
+    /// Those of [`EvaluationKeys::stored_bytes`].
+    pub fn stored_bytes(&self) -> Result<u64> {
+        let parameters = self.parameters();
+        let bootstrapping = Bootstrapper::stored_bytes(self.bootstrapper());
+        Ok(bootstrapping + EvaluationKeys::stored_bytes(parameters, &self.levelled.keys().contents())?)
+    }
+
+    /// The evaluator of the keys that [`NativeEvaluator::write_to`] wrote under `parameters`: all that a server gets from a
+    /// client. Cost: one pass over the data with its checksum, and expanding the seeds. Wrap files in a
+    /// [`std::io::BufReader`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Format`] for truncated, damaged or oversized data, and for a container of anything else, by name;
+    /// [`crate::Error::ParameterMismatch`] for keys of other parameters; [`crate::Error::Io`].
+    pub fn read_from(parameters: &BootstrapParameters, mut reader: impl Read) -> Result<Self> {
+        parameters.check()?;
+        let ring = Arc::new(Parameters::new(parameters.chain.clone())?);
+        let bootstrapper = Bootstrapper::read_from(&ring, parameters, &mut reader)?;
+        let keys = EvaluationKeys::read_from(&ring, reader)?;
+        let encoder = Arc::new(Encoder::new(ring.ring().log2_n()));
+        Ok(Self::new(CkksEvaluator::new(ring, encoder, keys), bootstrapper))
     }
 
     /// Bytes of all evaluation keys in memory.

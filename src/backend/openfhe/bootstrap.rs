@@ -4,9 +4,10 @@
 
 use super::bridge::ffi;
 use super::ciphertext::OpenFheCiphertext;
-use super::engine::{level_after, unsupported_bootstrap};
-use super::evaluator::{OpenFheEvaluator, check_scales};
+use super::engine::{NAME, level_after};
+use super::evaluator::OpenFheEvaluator;
 use super::library::call;
+use crate::contract::checks::{BootstrapLevels, no_bootstrapping};
 use crate::contract::{BootstrapRequest, Error, Evaluator, Level, Refreshed, Result, Scale};
 
 /// Largest relative difference between OpenFHE's scale after a bootstrap and the canonical one. Both are computed in
@@ -23,7 +24,7 @@ impl OpenFheEvaluator {
         self.check_tag("bootstrap", &a.tag)?;
         let (Some(summary), Some(boot)) = (self.engine.bootstrapping, self.engine.parameters.bootstrapping)
         else {
-            return Err(unsupported_bootstrap());
+            return Err(no_bootstrapping(NAME));
         };
         if !self.keys.bootstrapping.as_ref().is_some_and(|keys| keys.serve(&request.refreshed)) {
             return Err(Error::EvaluationKey { key: "bootstrapping", level: a.level });
@@ -36,24 +37,15 @@ impl OpenFheEvaluator {
                 self.engine.slots()
             }
         };
-        summary.levels(request, "openfhe")?;
+        summary.levels(request, NAME)?;
+        // The parameters may ask for two iterations always.
         let iterations = if request.iterations == 1 { boot.iterations } else { 2 };
         let highest = level_after(&self.engine.parameters, iterations as usize);
-        if request.level > highest {
-            return Err(Error::LevelOutOfRange {
-                operation: "bootstrap",
-                level: request.level,
-                max: highest,
-            });
-        }
-        if a.level < summary.minimum_input_level {
-            return Err(Error::LevelTooLow {
-                operation: "bootstrap",
-                level: a.level,
-                wanted: summary.minimum_input_level,
-            });
-        }
-        check_scales("bootstrap", a.scale, self.engine.chain.canonical_scale(a.level)?)?;
+        BootstrapLevels { lowest_input: summary.minimum_input_level, highest_output: highest }.check(
+            self.chain(),
+            a,
+            request.level,
+        )?;
         // OpenFHE hands a ciphertext back unchanged when it already has as many limbs as a bootstrap leaves; the
         // lowest level suffices as input anyway, and costs least to raise.
         let input = self.lower(a, summary.minimum_input_level)?;

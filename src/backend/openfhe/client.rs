@@ -6,10 +6,11 @@ use cxx::UniquePtr;
 
 use super::bridge::ffi;
 use super::ciphertext::OpenFheCiphertext;
-use super::engine::{Engine, StoredKeys, unsupported_bootstrap};
+use super::engine::{Engine, NAME, StoredKeys};
 use super::evaluator::OpenFheEvaluator;
 use super::library::call;
 use super::parameters::OpenFheParameters;
+use crate::contract::checks::{check_key_request, check_values};
 use crate::contract::{
     BootstrapSummary, Client, Complex64, Error, KeyRequest, Level, LevelChain, Result, normalize_step,
 };
@@ -127,7 +128,7 @@ impl Client for OpenFheClient {
     fn encrypt(&self, values: &[Complex64], level: Level) -> Result<OpenFheCiphertext> {
         let limbs = self.engine.limbs(level, "encrypt")?;
         let scale = self.engine.chain.canonical_scale(level)?;
-        self.engine.check_values("encrypt", values, level, scale)?;
+        check_values("encrypt", &self.engine.chain, self.engine.slots(), values, level, scale)?;
         let numbers: Vec<f64> = values.iter().flat_map(|value| [value.re, value.im]).collect();
         let inner = call("encrypt", || {
             let plaintext = ffi::encode(self.engine.context(), &numbers, scale.0, limbs)?;
@@ -157,12 +158,8 @@ impl Client for OpenFheClient {
     }
 
     fn evaluator(&self, request: &KeyRequest) -> Result<OpenFheEvaluator> {
-        for level in request.rotations.values().chain(&request.relinearization).chain(&request.conjugation) {
-            self.engine.chain.check(*level, "key generation")?;
-        }
-        if request.bootstrapping.is_some() && self.engine.parameters.bootstrapping.is_none() {
-            return Err(unsupported_bootstrap());
-        }
+        let bootstrapping = self.engine.parameters.bootstrapping.is_some();
+        check_key_request(NAME, &self.engine.chain, bootstrapping, request)?;
         let holder = self.keys.hold(|| self.generate(request))?;
         Ok(OpenFheEvaluator::new(Arc::clone(&self.engine), request.clone(), Arc::clone(&self.tag), holder))
     }

@@ -8,8 +8,12 @@ use super::library::call;
 use super::parameters::OpenFheParameters;
 use crate::ckks::container::Fingerprint;
 use crate::ckks::fields::extend_u64;
-use crate::contract::{BootstrapSummary, Complex64, Error, FewSummary, Level, LevelChain, Result, Scale};
+use crate::contract::checks::no_bootstrapping;
+use crate::contract::{BootstrapSummary, Error, FewSummary, Level, LevelChain, Result, Scale};
 use cxx::UniquePtr;
+
+/// The name of this backend.
+pub(super) const NAME: &str = "openfhe";
 
 /// Largest |value| OpenFHE's sine approximation is meant for: it assumes messages of magnitude 1.
 const MESSAGE_BOUND: f64 = 1.0;
@@ -104,7 +108,7 @@ impl Engine {
 
     /// Computes the bootstrapping tables for `slots`, once.
     pub(super) fn prepare_bootstrap(&self, slots: usize) -> Result<u32> {
-        let boot = self.parameters.bootstrapping.ok_or_else(unsupported_bootstrap)?;
+        let boot = self.parameters.bootstrapping.ok_or_else(|| no_bootstrapping(NAME))?;
         if !slots.is_power_of_two() || slots < 2 || slots > self.slots() {
             return Err(Error::Shape {
                 operation: "bootstrap keys",
@@ -130,41 +134,6 @@ impl Engine {
         Ok(count)
     }
 
-    /// Refuses too many values, NaN and infinities, values that overflow the modulus at `level`, and unusable scales.
-    pub(super) fn check_values(
-        &self,
-        operation: &'static str,
-        values: &[Complex64],
-        level: Level,
-        scale: Scale,
-    ) -> Result<()> {
-        self.chain.check(level, operation)?;
-        if values.len() > self.slots() {
-            return Err(Error::TooManyValues { operation, given: values.len(), slots: self.slots() });
-        }
-        let log2_modulus = self.chain.log2_modulus(level)?;
-        if !(scale.0.is_finite() && scale.0 >= 1.0) || scale.log2() >= log2_modulus {
-            return Err(Error::ScaleOutOfRange { operation, scale, log2_modulus, level });
-        }
-        // Coefficients pass through 128-bit integers on their way to residues.
-        let bound = ((log2_modulus - 1.0).min(125.0) - scale.log2()).exp2();
-        for (index, value) in values.iter().enumerate() {
-            if !(value.re.abs() <= bound && value.im.abs() <= bound) {
-                return Err(Error::BadValue { operation, index, value: value.to_string(), bound });
-            }
-        }
-        Ok(())
-    }
-
-    /// That a product at `scale` leaves room below the modulus at `level`.
-    pub(super) fn check_room(&self, operation: &'static str, scale: Scale, level: Level) -> Result<()> {
-        let log2_modulus = self.chain.log2_modulus(level)?;
-        if scale.log2() >= log2_modulus {
-            return Err(Error::ScaleOutOfRange { operation, scale, log2_modulus, level });
-        }
-        Ok(())
-    }
-
     /// Residues of `value` · `scale`, rounded, modulo the primes of `level`; none when it rounds to zero.
     pub(super) fn residues(&self, value: f64, scale: Scale, level: Level) -> Vec<u64> {
         // The caller checked |value · scale| < 2^125.
@@ -184,15 +153,6 @@ impl Engine {
 /// Highest level after a bootstrap of `iterations` iterations: the second one costs a level.
 pub(super) fn level_after(parameters: &OpenFheParameters, iterations: usize) -> Level {
     Level(parameters.levels.saturating_sub(iterations.saturating_sub(1)))
-}
-
-/// The error of bootstrapping under parameters without it.
-pub(super) fn unsupported_bootstrap() -> Error {
-    Error::Unsupported {
-        backend: "openfhe",
-        operation: "bootstrap".to_owned(),
-        remedy: "use parameters with bootstrapping".to_owned(),
-    }
 }
 
 /// OpenFHE's canonical scales: the last prime at the top, then the square of each divided by the prime dropped.

@@ -10,8 +10,12 @@ use cxx::SharedPtr;
 
 use super::bridge::ffi;
 use super::ciphertext::{OpenFheCiphertext, OpenFhePlaintext, OpenFheTensor};
-use super::engine::{Engine, KeyHolder};
+use super::engine::{Engine, KeyHolder, NAME};
 use super::library::call;
+use crate::contract::checks::{
+    check_constant_product, check_drop, check_evaluation_key, check_levels, check_rotation_key, check_scales,
+    check_sum, check_values, no_terms, product_scale,
+};
 use crate::contract::{
     BootstrapRequest, BootstrapSummary, Complex64, Error, Evaluator, KeyRequest, Level, LevelChain,
     LinearTransform, Result, Scale, normalize_step,
@@ -83,11 +87,7 @@ impl OpenFheEvaluator {
     }
 
     pub(super) fn check_rotation(&self, step: usize, level: Level) -> Result<()> {
-        let available = self.keys.rotations.get(&step).copied();
-        if step != 0 && available.is_none_or(|top| top < level) {
-            return Err(Error::RotationKey { step, level, available });
-        }
-        Ok(())
+        check_rotation_key(step, level, self.keys.rotations.get(&step).copied())
     }
 
     fn check_operands(
@@ -107,21 +107,13 @@ impl OpenFheEvaluator {
     }
 }
 
-pub(super) fn check_levels(operation: &'static str, left: Level, right: Level) -> Result<()> {
-    if left == right { Ok(()) } else { Err(Error::LevelMismatch { operation, left, right }) }
-}
-
-pub(super) fn check_scales(operation: &'static str, left: Scale, right: Scale) -> Result<()> {
-    if left.agrees_with(right) { Ok(()) } else { Err(Error::ScaleMismatch { operation, left, right }) }
-}
-
 impl Evaluator for OpenFheEvaluator {
     type Ciphertext = OpenFheCiphertext;
     type Tensor = OpenFheTensor;
     type Plaintext = OpenFhePlaintext;
 
     fn name(&self) -> &'static str {
-        "openfhe"
+        NAME
     }
 
     fn slots(&self) -> usize {
@@ -137,7 +129,7 @@ impl Evaluator for OpenFheEvaluator {
     }
 
     fn encode(&self, values: &[Complex64], level: Level, scale: Scale) -> Result<OpenFhePlaintext> {
-        self.engine.check_values("encode", values, level, scale)?;
+        check_values("encode", self.chain(), self.slots(), values, level, scale)?;
         let limbs = self.engine.limbs(level, "encode")?;
         let numbers: Vec<f64> = values.iter().flat_map(|value| [value.re, value.im]).collect();
         let inner = call("encode", || ffi::encode(self.context(), &numbers, scale.0, limbs))?;
@@ -174,7 +166,7 @@ impl Evaluator for OpenFheEvaluator {
 
     fn add_constant(&self, a: &OpenFheCiphertext, c: Complex64) -> Result<OpenFheCiphertext> {
         self.check_tag("add_constant", &a.tag)?;
-        self.engine.check_values("add_constant", &[c], a.level, a.scale)?;
+        check_values("add_constant", self.chain(), 1, &[c], a.level, a.scale)?;
         let real = self.engine.residues(c.re, a.scale, a.level);
         let imaginary = self.engine.residues(c.im, a.scale, a.level);
         let inner = call("add_constant", || ffi::add_constant(self.context(), &a.inner, &real, &imaginary))?;
@@ -184,22 +176,19 @@ impl Evaluator for OpenFheEvaluator {
     fn mul_plain(&self, a: &OpenFheCiphertext, p: &OpenFhePlaintext) -> Result<OpenFheCiphertext> {
         self.check_tag("mul_plain", &a.tag)?;
         self.check_plaintext("mul_plain", a.level, p)?;
-        let scale = a.scale * p.scale;
-        self.engine.check_room("mul_plain", scale, a.level)?;
+        let scale = product_scale("mul_plain", self.chain(), a, p)?;
         let inner = call("mul_plain", || ffi::multiply_polynomial(self.context(), &a.inner, &p.inner))?;
         Ok(self.ciphertext(inner, a.level, scale))
     }
 
     fn mul_constant(&self, a: &OpenFheCiphertext, c: Complex64, scale: Scale) -> Result<OpenFheCiphertext> {
         self.check_tag("mul_constant", &a.tag)?;
-        self.engine.check_values("mul_constant", &[c], a.level, scale)?;
-        let product = a.scale * scale;
-        self.engine.check_room("mul_constant", product, a.level)?;
+        check_constant_product(self.chain(), a.scale, c, scale, a.level)?;
         let real = self.engine.residues(c.re, scale, a.level);
         let imaginary = self.engine.residues(c.im, scale, a.level);
         let inner =
             call("mul_constant", || ffi::multiply_constant(self.context(), &a.inner, &real, &imaginary))?;
-        Ok(self.ciphertext(inner, a.level, product))
+        Ok(self.ciphertext(inner, a.level, a.scale * scale))
     }
 
     fn mul_integer(&self, a: &OpenFheCiphertext, k: i64) -> Result<OpenFheCiphertext> {
@@ -217,8 +206,7 @@ impl Evaluator for OpenFheEvaluator {
 
     fn tensor(&self, a: &OpenFheCiphertext, b: &OpenFheCiphertext) -> Result<OpenFheTensor> {
         self.check_operands("tensor", a, b)?;
-        let scale = a.scale * b.scale;
-        self.engine.check_room("tensor", scale, a.level)?;
+        let scale = product_scale("tensor", self.chain(), a, b)?;
         let inner = call("tensor", || ffi::tensor(self.context(), &a.inner, &b.inner))?;
         Ok(OpenFheTensor { inner, level: a.level, scale, tag: Arc::clone(&self.tag) })
     }
@@ -226,17 +214,14 @@ impl Evaluator for OpenFheEvaluator {
     fn add_tensor(&self, a: &OpenFheTensor, b: &OpenFheTensor) -> Result<OpenFheTensor> {
         self.check_tag("add_tensor", &a.tag)?;
         self.check_tag("add_tensor", &b.tag)?;
-        check_levels("add_tensor", a.level, b.level)?;
-        check_scales("add_tensor", a.scale, b.scale)?;
+        check_sum("add_tensor", a, b)?;
         let inner = call("add_tensor", || ffi::add(self.context(), &a.inner, &b.inner))?;
         Ok(OpenFheTensor { inner, ..a.clone() })
     }
 
     fn relinearize(&self, a: &OpenFheTensor) -> Result<OpenFheCiphertext> {
         self.check_tag("relinearize", &a.tag)?;
-        if self.keys.relinearization.is_none_or(|top| top < a.level) {
-            return Err(Error::EvaluationKey { key: "relinearization", level: a.level });
-        }
+        check_evaluation_key("relinearization", a.level, self.keys.relinearization)?;
         let inner = call("relinearize", || ffi::relinearize(self.context(), &a.inner))?;
         Ok(self.ciphertext(inner, a.level, a.scale))
     }
@@ -250,10 +235,7 @@ impl Evaluator for OpenFheEvaluator {
 
     fn drop_level(&self, a: &OpenFheCiphertext, level: Level) -> Result<OpenFheCiphertext> {
         self.check_tag("drop_level", &a.tag)?;
-        if level > a.level {
-            return Err(Error::LevelTooLow { operation: "drop_level", level: a.level, wanted: level });
-        }
-        self.engine.check_room("drop_level", a.scale, level)?;
+        check_drop(self.chain(), a, level)?;
         let limbs = self.engine.limbs(level, "drop_level")?;
         let inner = call("drop_level", || ffi::keep_limbs(self.context(), &a.inner, limbs))?;
         Ok(self.ciphertext(inner, level, a.scale))
@@ -279,11 +261,7 @@ impl Evaluator for OpenFheEvaluator {
 
     fn rotate_sum(&self, terms: &[(&OpenFheCiphertext, i64)]) -> Result<OpenFheCiphertext> {
         let [(first, step), rest @ ..] = terms else {
-            return Err(Error::Shape {
-                operation: "rotate_sum",
-                what: "0 terms".to_owned(),
-                remedy: "give at least one".to_owned(),
-            });
+            return Err(no_terms("rotate_sum"));
         };
         let mut sum = self.rotate(first, *step)?;
         for (term, step) in rest {
@@ -294,9 +272,7 @@ impl Evaluator for OpenFheEvaluator {
 
     fn conjugate(&self, a: &OpenFheCiphertext) -> Result<OpenFheCiphertext> {
         self.check_tag("conjugate", &a.tag)?;
-        if self.keys.conjugation.is_none_or(|top| top < a.level) {
-            return Err(Error::EvaluationKey { key: "conjugation", level: a.level });
-        }
+        check_evaluation_key("conjugation", a.level, self.keys.conjugation)?;
         let inner = call("conjugate", || ffi::conjugate(self.context(), &a.inner))?;
         Ok(self.ciphertext(inner, a.level, a.scale))
     }

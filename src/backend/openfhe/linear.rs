@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use super::bridge::ffi;
 use super::ciphertext::{OpenFheCiphertext, OpenFhePlaintext};
-use super::evaluator::{OpenFheEvaluator, check_scales};
+use super::evaluator::OpenFheEvaluator;
 use super::library::call;
+use crate::contract::checks::{check_room, check_scales};
 use crate::contract::{Diagonal, Error, Evaluator, LinearTransform, Result, Scale, normalize_step};
 
 impl OpenFheEvaluator {
@@ -47,7 +48,10 @@ impl OpenFheEvaluator {
         scale: Scale,
     ) -> Result<Vec<OpenFheCiphertext>> {
         self.check_tag("linear_transform", &a.tag)?;
-        self.engine.check_room("linear_transform", a.scale * scale, a.level)?;
+        for transform in transforms {
+            transform.require_diagonals()?;
+        }
+        check_room("linear_transform", self.chain(), a.scale * scale, a.level)?;
         let slots = self.slots();
         for giant in transforms.iter().flat_map(|transform| &transform.giants) {
             self.check_rotation(normalize_step(giant.step, slots), a.level)?;
@@ -95,10 +99,6 @@ impl OpenFheEvaluator {
                 Some(partial) => self.add(&partial, &rotated)?,
             });
         }
-        sum.ok_or_else(|| Error::Shape {
-            operation: "linear_transform",
-            what: "0 diagonals".to_owned(),
-            remedy: "give at least one".to_owned(),
-        })
+        sum.ok_or_else(|| Error::Internal("a linear transform without diagonals".to_owned()))
     }
 }

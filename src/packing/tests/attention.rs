@@ -8,9 +8,10 @@ use super::{Compared, client, decrypt, dense, encrypt, matrix, vector};
 use crate::contract::{CiphertextInfo, Client, Complex64, CountingEvaluator, Evaluator, Level};
 use crate::packing::complex::{split, twice_real_part};
 use crate::packing::{
-    AttentionShape, BlockPlan, BlockShape, CacheBounds, Grouping, HeadForm, KeyValueCache, Packed, Product,
-    Rope, Weights,
+    AttentionShape, BlockShape, CacheBounds, Grouping, HeadForm, KeyValueCache, Packed, Product, Rope,
+    Weights,
 };
+use crate::related_work::BlockPlan;
 
 /// A block with random weights.
 pub(super) struct Block {

@@ -6,9 +6,10 @@ use super::attention::{Block, plan_of, project, shape};
 use super::{Compared, client, encrypt, matrix, number, vector};
 use crate::contract::{Client, Complex64, CountingEvaluator, Level, LevelCounts};
 use crate::packing::{
-    AttentionShape, BlockPlan, CacheBounds, Grouping, HeadForm, HeadLayout, KeyValueCache, Packed, Rope,
+    AttentionShape, CacheBounds, Grouping, HeadForm, HeadLayout, KeyValueCache, Packed, Rope, ScoreQuery,
     named_shape,
 };
+use crate::related_work::BlockPlan;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
@@ -263,12 +264,15 @@ fn full_caches_other_forms_and_late_positions_of_complex_heads_are_refused_with_
         cache
     };
     let query = Packed::new(client.encrypt(&[], Level(3)).unwrap(), shared.attention().stored().vector());
-    let text = shared
-        .attention()
-        .shifted_scores(&evaluator, &[query.clone(), query.clone()], Some(&query), &cache, 1.0, None)
-        .unwrap_err()
-        .to_string();
+    let vectors = [query.clone(), query.clone()];
+    let of = |tokens: usize, subtracted| ScoreQuery { vectors: &vectors, subtracted, tokens, copy: None };
+    let refused = |query: &ScoreQuery<'_, _>| {
+        shared.attention().scores_of(&evaluator, query, &cache, 1.0).unwrap_err().to_string()
+    };
+    let text = refused(&of(1, Some(&query)));
     assert!(text.contains("2 query heads with shifted keys"), "{text}");
+    let text = refused(&of(2, None));
+    assert!(text.contains("2 tokens, the cache holds 1"), "{text}");
 }
 
 /// q·(k − s) with s conjugated as keys are.
@@ -287,7 +291,9 @@ fn keys_of_complex_heads_can_be_shifted() {
     let pack =
         |slots: Vec<Complex64>| Packed::new(client.encrypt(&slots, Level(2)).unwrap(), stored.vector());
     let (q, s) = (pack(stored.values(0, query)), pack(stored.key_values(0, shift)));
-    let scores = plan.shifted_scores(&evaluator, &[q], Some(&s), &cache, 0.5, None).unwrap();
+    let query_of = |vectors, tokens| ScoreQuery { vectors, subtracted: Some(&s), tokens, copy: None };
+    let vectors = [q];
+    let scores = plan.scores_of(&evaluator, &query_of(&vectors, 20), &cache, 0.5).unwrap();
     let wanted = |token: usize, head: usize| -> f64 {
         (0..8).map(|j| 0.5 * query(head, j) * (key(token)(head, j) - shift(head, j))).sum()
     };
@@ -295,4 +301,8 @@ fn keys_of_complex_heads_can_be_shifted() {
     let want = layout.values(0, 20, wanted);
     Compared::new("shifted scores", client.decrypt(&scores[0]).unwrap(), want).assert_within(1e-9);
     assert_eq!(scores.len(), 1);
+    // A token between others sees those before it only.
+    let scores = plan.scores_of(&evaluator, &query_of(&vectors, 9), &cache, 0.5).unwrap();
+    let want = layout.values(0, 9, wanted);
+    Compared::new("scores of 9 tokens", client.decrypt(&scores[0]).unwrap(), want).assert_within(1e-9);
 }

@@ -7,9 +7,10 @@ use super::{client, encrypt, matrix, vector};
 use crate::contract::{Client, CountingEvaluator, Evaluator, Level, LevelCounts, normalize_step};
 use crate::packing::cache::Stored;
 use crate::packing::{
-    AttentionPlan, AttentionShape, BlockPlan, BlockShape, CacheBounds, FnWeights, Grouping, KeyValueCache,
-    Packed, Product, ProductGeometry, Rope, diagonal_product, named_shape, padded_product, sum_steps,
+    AttentionPlan, AttentionShape, BlockShape, CacheBounds, FnWeights, Grouping, KeyValueCache, Packed,
+    Product, ProductGeometry, Rope, diagonal_product, named_shape, padded_product, sum_steps,
 };
+use crate::related_work::BlockPlan;
 use crate::related_work::Thor;
 
 const SLOTS: usize = 32768;

@@ -1,10 +1,10 @@
-//! A decoder layer for one token with an encrypted KV cache: the paper's packings, plain diagonals beside the same
-//! cache, what our decoder runs, and packings of ours that it does not run.
+//! The paper's decoder layer for one token with an encrypted KV cache, and plain diagonals beside the same cache: formulas, for
+//! nothing here runs it. (The layer that runs is counted by itself: [`crate::decoder::count`].)
 //!
 //! Every value is one ciphertext except scores beyond S/H tokens and the cache itself. Counts: spec sections 1–6 and 9.
 
-use super::functions::{Division, Functions};
-use super::products::{ProductWork, diagonal, folded, replicated};
+use super::functions::Functions;
+use super::products::{ProductWork, diagonal, replicated};
 use super::shape::ModelShape;
 use crate::contract::Result;
 use crate::placement::LayerTemplate;
@@ -18,17 +18,11 @@ pub enum CachedPackings {
     Cachemir,
     /// Plain diagonals for the products, the paper's cache.
     Diagonal,
-    /// What the encrypted decoder runs: products of mixed radix, without padding to powers of two (spec section 1b), keys
-    /// and values duplicated to all heads as in the paper.
-    Decoder,
-    /// Packings that are measured apart and that the decoder does not run: complex folding, a compact grouped-query cache
-    /// read by complex pairs of heads, short segments of values (spec sections 1b, 2b, 3, 7, 12).
-    Folded,
 }
 
 /// The layer that generates the token after `context` cached ones.
 ///
-/// * `kept_encoded`: whether weights stay encoded in memory; otherwise every product with a plaintext encodes it first.
+/// * `kept_encoded`: whether plaintexts stay encoded in memory; otherwise every product with one encodes it first.
 ///
 /// # Errors
 /// [`crate::contract::Error::Shape`] for a shape that does not fit `slots`.
@@ -45,13 +39,15 @@ pub fn cached_layer(
         template: LayerTemplate::new("decoder layer"),
         counts: Counts::new(shape, packings, slots, context)?,
         functions,
-        encode: if kept_encoded { 0.0 } else { 1.0 },
     };
     let x = layer.template.value("residual", 1, 2);
     layer.template.inputs = vec![x];
     let middle = layer.attention(x);
     let end = layer.feed_forward(shape, middle);
     layer.template.outputs = vec![end];
+    for stage in layer.template.operations.iter_mut().flat_map(|operation| &mut operation.stages) {
+        stage.encodings = if kept_encoded { 0.0 } else { stage.plaintext_products };
+    }
     Ok(layer.template)
 }
 
@@ -87,35 +83,18 @@ fn baby_giant(steps: usize) -> (f64, f64) {
 
 impl Counts {
     fn new(shape: &ModelShape, packings: CachedPackings, slots: usize, context: usize) -> Result<Self> {
-        let folds = packings == CachedPackings::Folded;
-        let padded = matches!(packings, CachedPackings::Cachemir | CachedPackings::Diagonal);
-        let pad = |size: usize| if padded { size.next_power_of_two() } else { size };
-        let (hidden, wide) = (pad(shape.hidden_size), pad(shape.intermediate_size));
-        let queries = pad(shape.query_size());
-        let keys = if folds { shape.key_value_size() } else { queries };
+        let pad = usize::next_power_of_two;
+        let (hidden, wide, queries) =
+            (pad(shape.hidden_size), pad(shape.intermediate_size), pad(shape.query_size()));
         let product = |inputs: usize, outputs: usize| match packings {
-            CachedPackings::Cachemir | CachedPackings::Decoder => replicated(slots, inputs, outputs),
+            CachedPackings::Cachemir => replicated(slots, inputs, outputs),
             CachedPackings::Diagonal => diagonal(slots, inputs, outputs),
-            CachedPackings::Folded => folded(slots, inputs, outputs),
-        };
-        // Folded: two real matrices of one input in one complex product.
-        let pair = |inputs: usize, outputs: usize| -> Result<Work> {
-            if folds {
-                let one = replicated(slots, inputs, outputs)?;
-                Ok(one.product + Work { conjugations: 1.0, ..Work::default() })
-            } else {
-                Ok(product(inputs, outputs)?.product * 2.0)
-            }
         };
         let query: ProductWork = product(hidden, queries)?;
-        let up_gate = if shape.gated {
-            product(hidden, wide)?.preprocessing + pair(hidden, wide)?
-        } else {
-            product(hidden, wide)?.total()
-        };
-        let attention = Attention::new(shape, packings, slots, context);
+        let up_gate: ProductWork = product(hidden, wide)?;
+        let attention = Attention::new(shape, slots, context);
         Ok(Self {
-            queries_keys_values: query.total() + pair(hidden, keys)?,
+            queries_keys_values: query.total() + query.product * 2.0,
             rotary: if shape.gated {
                 // Rotated and masked: queries, keys; values are masked when they are appended.
                 Work::rotations(2.0) + Work::plaintext_products(4.0, 2.0)
@@ -131,7 +110,7 @@ impl Counts {
             values: attention.values,
             denominator: attention.denominator,
             output: product(queries, hidden)?.total(),
-            up_gate,
+            up_gate: up_gate.preprocessing + up_gate.product * if shape.gated { 2.0 } else { 1.0 },
             down: product(wide, hidden)?.total(),
             norm_sum: Work::rotations(log2(shape.hidden_size)),
         })
@@ -149,47 +128,37 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(shape: &ModelShape, packings: CachedPackings, slots: usize, context: usize) -> Self {
-        let compact = packings == CachedPackings::Folded;
-        let short_segments = matches!(packings, CachedPackings::Decoder | CachedPackings::Folded);
+    fn new(shape: &ModelShape, slots: usize, context: usize) -> Self {
         let heads = shape.num_attention_heads.next_power_of_two();
         let head_dim = shape.head_dim.next_power_of_two();
         let context = context.max(1);
-        let cached_heads = if compact { shape.num_key_value_heads.next_power_of_two() } else { heads };
         // Tokens beside each other in one ciphertext of keys.
-        let tokens = (slots / (cached_heads * head_dim)).max(1);
-        // Complex query ciphertexts that read one cache: heads of a group, two at a time.
-        let group = if compact { (heads / cached_heads).div_ceil(2).max(1) } else { 1 };
+        let tokens = (slots / (heads * head_dim)).max(1);
         let key_ciphertexts = context.div_ceil(tokens);
         let score_ciphertexts = context.div_ceil((slots / heads).max(1));
-        let products = (key_ciphertexts * group) as f64;
-        let pairs = if compact { 1.0 } else { 0.0 };
-        let scores = Work::rotations(log2(tokens) * group as f64 + products * log2(head_dim))
+        let products = key_ciphertexts as f64;
+        let scores = Work::rotations(log2(tokens) + products * log2(head_dim))
             + Work::products(products)
-            + Work::plaintext_products(products, products)
-            + Work { conjugations: pairs * score_ciphertexts as f64, ..Work::default() };
-        // Segments of lanes: short ones take only as many lanes as there are tokens.
-        let lanes = if short_segments { key_ciphertexts.next_power_of_two().min(head_dim) } else { head_dim };
-        let segments = context.div_ceil(lanes * tokens);
-        let (hoisted, giants) = baby_giant(lanes);
-        let weights_times_values = (segments * lanes * group) as f64;
-        let extract = if lanes < head_dim { log2(head_dim / lanes) * segments as f64 } else { 0.0 };
+            + Work::plaintext_products(products, products);
+        let segments = context.div_ceil(head_dim * tokens);
+        let (hoisted, giants) = baby_giant(head_dim);
+        let weights_times_values = (segments * head_dim) as f64;
         let values = Work {
             ciphertext_products: weights_times_values,
-            relinearizations: (segments * group) as f64 * (giants + 1.0),
-            rescales: (segments * group) as f64 * (giants + 1.0),
+            relinearizations: segments as f64 * (giants + 1.0),
+            rescales: segments as f64 * (giants + 1.0),
             additions: weights_times_values,
-            rotations_hoisted: (segments * group) as f64 * hoisted,
-            conjugations: pairs,
+            rotations_hoisted: segments as f64 * hoisted,
             ..Work::default()
-        } + Work::rotations((segments * group) as f64 * giants + extract + log2(tokens))
+        } + Work::rotations(segments as f64 * giants + log2(tokens))
             + Work::plaintext_products(1.0, 1.0);
         Self {
-            append_values: Work::plaintext_products(lanes as f64, lanes as f64) + Work::rotations(giants),
+            append_values: Work::plaintext_products(head_dim as f64, head_dim as f64)
+                + Work::rotations(giants),
             scores,
             score_ciphertexts,
             key_ciphertexts,
-            value_ciphertexts: segments * lanes,
+            value_ciphertexts: segments * head_dim,
             values,
             denominator: Work::rotations(log2(head_dim) + log2(tokens)) + Work::plaintext_products(1.0, 1.0),
         }
@@ -200,15 +169,9 @@ struct Layer<'a> {
     template: LayerTemplate,
     counts: Counts,
     functions: &'a Functions,
-    encode: f64,
 }
 
 impl Layer<'_> {
-    /// A product with weights, its plaintexts encoded on the way unless they are kept.
-    fn weights(&self, work: Work) -> Work {
-        Work { encodings: self.encode * work.plaintext_products, ..work }
-    }
-
     fn value(&mut self, name: &str, ciphertexts: usize) -> ValueId {
         self.template.value(name, ciphertexts, 2)
     }
@@ -230,7 +193,7 @@ impl Layer<'_> {
         let scores = self.counts.score_ciphertexts;
         let (query, key) = (self.value("query", 1), self.value("key", 1));
         let value = self.value("value", 1);
-        let product = self.weights(self.counts.queries_keys_values);
+        let product = self.counts.queries_keys_values;
         let rotary = self.counts.rotary;
         self.template.staged("qkv", &[normed], &[query, key, value], 2, vec![product, rotary]);
         let keys = self.template.value("key_cache", self.counts.key_ciphertexts, 1);
@@ -245,7 +208,7 @@ impl Layer<'_> {
         self.template.evenly("exp", &[raw], &[weights], exponential.depth, exponential.work(scores));
         let attended = self.divide(weights, values, scores);
         let output = self.value("attention_output", 1);
-        let product = self.weights(self.counts.output);
+        let product = self.counts.output;
         self.projection("output", attended, output, product);
         let middle = self.value("middle_residual", 1);
         let add = Work { additions: 1.0, ..Work::default() };
@@ -258,56 +221,24 @@ impl Layer<'_> {
         let attended = self.value("attended", 1);
         let sum = self.counts.denominator;
         let (reading, masking) = split(self.counts.values);
-        match self.functions.division {
-            Division::Before(inverse) => {
-                let inverted = self.value("inverse_denominator", scores);
-                let mut stages = vec![inverse.work(scores) * (1.0 / inverse.depth as f64); inverse.depth];
-                if let Some(first) = stages.first_mut() {
-                    *first += sum;
-                }
-                self.template.staged("inverse", &[weights], &[inverted], inverse.depth, stages);
-                let divided = self.value("probabilities", scores);
-                let product = Work::products(scores as f64);
-                self.template.evenly("divide", &[weights, inverted], &[divided], 1, product);
-                self.template.staged("values", &[divided, values], &[attended], 2, vec![reading, masking]);
-            }
-            Division::Deferred(inverse) => {
-                let numerator = self.value("numerator", 1);
-                self.template.staged("values", &[weights, values], &[numerator], 2, vec![reading, masking]);
-                let inverted = self.value("inverse_denominator", 1);
-                let mut stages = vec![inverse.work(1) * (1.0 / inverse.depth as f64); inverse.depth];
-                if let Some(first) = stages.first_mut() {
-                    *first += sum;
-                }
-                self.template.staged("inverse", &[weights], &[inverted], inverse.depth, stages);
-                self.template.evenly("divide", &[numerator, inverted], &[attended], 1, Work::products(1.0));
-            }
-            Division::Relaxed { first, last } => {
-                let numerator = self.value("numerator", 1);
-                self.template.staged("values", &[weights, values], &[numerator], 2, vec![reading, masking]);
-                let denominator = self.value("denominator", 1);
-                self.template.evenly("denominator", &[weights], &[denominator], 1, sum);
-                let (half_n, half_d) = (self.value("numerator.half", 1), self.value("denominator.half", 1));
-                let iterations = |count: usize| Work::products(2.0 * count as f64);
-                self.template.evenly(
-                    "divide.first",
-                    &[numerator, denominator],
-                    &[half_n, half_d],
-                    first,
-                    iterations(first),
-                );
-                self.template.evenly("divide.last", &[half_n, half_d], &[attended], last, iterations(last));
-            }
+        let inverse = self.functions.division;
+        let inverted = self.value("inverse_denominator", scores);
+        let mut stages = vec![inverse.work(scores) * (1.0 / inverse.depth as f64); inverse.depth];
+        if let Some(first) = stages.first_mut() {
+            *first += sum;
         }
+        self.template.staged("inverse", &[weights], &[inverted], inverse.depth, stages);
+        let divided = self.value("probabilities", scores);
+        let product = Work::products(scores as f64);
+        self.template.evenly("divide", &[weights, inverted], &[divided], 1, product);
+        self.template.staged("values", &[divided, values], &[attended], 2, vec![reading, masking]);
         attended
     }
 
-    /// A product with weights and, where nothing later clears the junk, a mask.
+    /// A product with weights and its mask.
     fn projection(&mut self, name: &str, input: ValueId, output: ValueId, product: Work) {
-        let mut stages = vec![product];
-        stages.extend((0..self.functions.mask).map(|_| Work::plaintext_products(1.0, 1.0)));
-        let depth = stages.len();
-        self.template.staged(name, &[input], &[output], depth, stages);
+        let stages = vec![product, Work::plaintext_products(1.0, 1.0)];
+        self.template.staged(name, &[input], &[output], 2, stages);
     }
 
     fn feed_forward(&mut self, shape: &ModelShape, x: ValueId) -> ValueId {
@@ -315,7 +246,7 @@ impl Layer<'_> {
         let gate = self.value("gate", 1);
         let up = shape.gated.then(|| self.value("up", 1));
         let outputs: Vec<ValueId> = [Some(gate), up].into_iter().flatten().collect();
-        let product = self.weights(self.counts.up_gate);
+        let product = self.counts.up_gate;
         self.template.evenly("up_gate", &[normed], &outputs, 1, product);
         let activation = self.functions.activation;
         let mut active = self.value("activation", 1);
@@ -326,7 +257,7 @@ impl Layer<'_> {
             active = gated;
         }
         let down = self.value("mlp_output", 1);
-        let product = self.weights(self.counts.down);
+        let product = self.counts.down;
         self.projection("down", active, down, product);
         let end = self.value("next_residual", 1);
         let add = Work { additions: 1.0, ..Work::default() };

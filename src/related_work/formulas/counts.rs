@@ -1,6 +1,6 @@
 //! Operations of the packings that recompute the whole prefix, as whoever can run them counts them.
 
-use crate::contract::{LevelCounts, Result};
+use crate::contract::Result;
 use crate::placement::Work;
 
 /// Work by level below the input's.
@@ -31,23 +31,6 @@ pub trait RecomputeCounts {
     /// # Errors
     /// Those of THOR's packing.
     fn thor_attention(&self, diagonals: usize, tokens: usize, head_dim: usize) -> Result<(Stages, Stages)>;
-}
-
-impl From<LevelCounts> for Work {
-    fn from(counts: LevelCounts) -> Self {
-        Self {
-            plaintext_products: counts.plaintext_products as f64,
-            constant_products: counts.constant_products as f64,
-            ciphertext_products: counts.ciphertext_products as f64,
-            relinearizations: counts.relinearizations as f64,
-            rescales: counts.rescales as f64,
-            rotations: counts.rotations as f64,
-            rotations_hoisted: counts.rotations_hoisted as f64,
-            conjugations: counts.conjugations as f64,
-            additions: counts.additions as f64,
-            encodings: 0.0,
-        }
-    }
 }
 
 /// Every stage times `factor`.

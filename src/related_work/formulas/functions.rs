@@ -1,4 +1,4 @@
-//! What the non-linear functions of a layer cost in levels and products.
+//! What the non-linear functions of the paper's layer cost in levels and products.
 
 use crate::placement::Work;
 
@@ -45,23 +45,6 @@ impl FunctionWork {
     }
 }
 
-/// How softmax divides by its denominator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Division {
-    /// The weights are divided before they meet the values (the paper).
-    Before(FunctionWork),
-    /// The sum over values is divided, by one inverse.
-    Deferred(FunctionWork),
-    /// The sum over values and the denominator are iterated together, refreshed between two halves of the iterations.
-    Relaxed {
-        /// Iterations before the refresh.
-        first: usize,
-        /// Iterations after it.
-        last: usize,
-    },
-}
-
 /// The functions of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Functions {
@@ -71,12 +54,10 @@ pub struct Functions {
     pub post_attention_norm: FunctionWork,
     /// exp.
     pub exponential: FunctionWork,
-    /// Division of the softmax.
-    pub division: Division,
+    /// 1/x of the denominators, by which the weights are divided before they meet the values.
+    pub division: FunctionWork,
     /// SiLU or GELU.
     pub activation: FunctionWork,
-    /// Levels of the mask after the output and down projections; 0 when something later clears the junk.
-    pub mask: usize,
 }
 
 impl Functions {
@@ -89,43 +70,8 @@ impl Functions {
             input_norm: norm,
             post_attention_norm: norm,
             exponential: FunctionWork::sequence(8, 8),
-            division: Division::Before(FunctionWork::sequence(11, 18)),
+            division: FunctionWork::sequence(11, 18),
             activation: FunctionWork::polynomial(127, 1),
-            mask: 1,
-        }
-    }
-
-    /// Polynomials for 1/√x (degree 63) and 1/x (degree 63), division deferred (spec section 10b).
-    #[must_use]
-    pub fn polynomials() -> Self {
-        let norm = FunctionWork::polynomial(63, 1);
-        Self {
-            input_norm: norm,
-            post_attention_norm: norm,
-            exponential: FunctionWork::sequence(7, 7),
-            division: Division::Deferred(FunctionWork::polynomial(63, 2)),
-            activation: FunctionWork::polynomial(127, 1),
-            mask: 1,
-        }
-    }
-
-    /// What calibration finds for a typical layer of SmolLM2: 1/√x of degree 31, exp as degree 7 and three squarings,
-    /// 13 relaxed iterations, SiLU of degree 31, a mask after each projection, as the decoder runs them.
-    #[must_use]
-    pub fn calibrated() -> Self {
-        let norm = FunctionWork::polynomial(31, 1);
-        let exponential = FunctionWork::polynomial(7, 0);
-        Self {
-            input_norm: norm,
-            post_attention_norm: norm,
-            exponential: FunctionWork {
-                depth: exponential.depth + 3,
-                products: exponential.products + 3,
-                ..exponential
-            },
-            division: Division::Relaxed { first: 6, last: 7 },
-            activation: FunctionWork::polynomial(31, 1),
-            mask: 1,
         }
     }
 }

@@ -23,30 +23,22 @@ impl ProductWork {
 
 /// Plain product in interleaved replicated packing.
 pub fn replicated(slots: usize, inputs: usize, outputs: usize) -> Result<ProductWork> {
-    geometry(slots, inputs, outputs).map(|geometry| work(&geometry, 0.0))
-}
-
-/// The same with two real halves folded into one complex product (spec section 7): half the plaintexts, one
-/// conjugation.
-pub fn folded(slots: usize, inputs: usize, outputs: usize) -> Result<ProductWork> {
-    let halved =
-        if outputs >= inputs { (inputs, outputs.div_ceil(2)) } else { (inputs.div_ceil(2), outputs) };
-    geometry(slots, halved.0, halved.1).map(|geometry| work(&geometry, 1.0))
+    geometry(slots, inputs, outputs).map(|geometry| work(&geometry))
 }
 
 /// Generalised diagonals on one vector, as [`diagonal_product`] packs them.
 pub fn diagonal(slots: usize, inputs: usize, outputs: usize) -> Result<ProductWork> {
-    diagonal_product(slots, inputs, outputs).map(|geometry| work(&geometry, 0.0))
+    diagonal_product(slots, inputs, outputs).map(|geometry| work(&geometry))
 }
 
-fn work(geometry: &ProductGeometry, conjugations: f64) -> ProductWork {
+fn work(geometry: &ProductGeometry) -> ProductWork {
     let counts = geometry.counts();
     let giants = geometry.split().giants as f64;
     let rest = (counts.rotations - counts.preprocessing_rotations) as f64;
     ProductWork {
         preprocessing: Work::rotations(counts.preprocessing_rotations as f64),
         product: Work::plaintext_products(counts.plaintext_products as f64, giants)
-            + Work { rotations_hoisted: counts.rotations_hoisted as f64, conjugations, ..Work::default() }
+            + Work { rotations_hoisted: counts.rotations_hoisted as f64, ..Work::default() }
             + Work::rotations(rest),
     }
 }
@@ -95,7 +87,6 @@ mod tests {
         }
         let square = replicated(32768, 4096, 4096).unwrap().total();
         assert!(square.rotations + square.rotations_hoisted <= 52.0, "{square:?}");
-        assert_eq!(folded(32768, 4096, 4096).unwrap().total().plaintext_products, 256.0);
         assert_eq!(diagonal(32768, 4096, 16384).unwrap().total().plaintext_products, 4096.0);
     }
 }

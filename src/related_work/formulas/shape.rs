@@ -1,6 +1,7 @@
 //! The sizes of a model that costs depend on.
 
 use crate::contract::{Error, Result};
+use crate::model::config::{LlamaConfig, RopeScaling};
 use crate::packing::{BlockShape, SHAPE_NAMES, named_shape};
 
 /// Sizes of a decoder-only transformer.
@@ -55,6 +56,38 @@ impl ModelShape {
             intermediate_size: intermediate,
             num_hidden_layers,
             gated,
+        })
+    }
+
+    /// The configuration of a Llama of this shape for a context of `context` tokens. The vocabulary, which no layer depends on, is
+    /// empty.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a model that is no Llama.
+    pub fn llama(&self, context: usize) -> Result<LlamaConfig> {
+        if !self.gated {
+            return Err(Error::Shape {
+                operation: "model shape",
+                what: format!("{} has no gate and no rotary positions", self.name),
+                remedy: "the decoder runs Llama-like models: use smollm2-135m, tinyllama or llama-3-8b"
+                    .to_owned(),
+            });
+        }
+        Ok(LlamaConfig {
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            num_hidden_layers: self.num_hidden_layers,
+            num_attention_heads: self.num_attention_heads,
+            num_key_value_heads: self.num_key_value_heads,
+            head_dim: self.head_dim,
+            vocab_size: 0,
+            max_position_embeddings: context,
+            rms_norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            rope_scaling: RopeScaling::None,
+            tie_word_embeddings: true,
+            bos_token_id: None,
+            eos_token_ids: Vec::new(),
         })
     }
 

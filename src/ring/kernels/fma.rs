@@ -295,6 +295,14 @@ pub(super) fn sub(token: FmaToken, prime: &Prime, out: &mut [u64], a: &[u64], b:
     detected!(token, run(prime, out, a, b));
 }
 
+pub(super) fn negate(token: FmaToken, prime: &Prime, row: &mut [u64]) {
+    #[target_feature(enable = "avx2,fma")]
+    fn run(prime: &Prime, row: &mut [u64]) {
+        portable::negate(prime, row);
+    }
+    detected!(token, run(prime, row));
+}
+
 /// x = high · 2^25 + low with |low| ≤ 2^24.
 #[inline]
 #[target_feature(enable = "avx2,fma")]

@@ -189,3 +189,21 @@ pub(super) fn sub(token: IfmaToken, prime: &Prime, out: &mut [u64], a: &[u64], b
     }
     detected!(token, run(prime, out, a, b));
 }
+
+pub(super) fn negate(token: IfmaToken, prime: &Prime, row: &mut [u64]) {
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+    fn run(prime: &Prime, row: &mut [u64]) {
+        let lanes = Lanes::new(prime);
+        let negative = |x| lanes.sub(_mm512_setzero_si512(), x);
+        let (row, rest) = row.as_chunks_mut();
+        for x in row {
+            let result = negative(load(x));
+            store(x, result);
+        }
+        if !rest.is_empty() {
+            let result = negative(load(&padded(rest)));
+            store_first(rest, result);
+        }
+    }
+    detected!(token, run(prime, row));
+}

@@ -196,6 +196,17 @@ impl Kernels {
         }
     }
 
+    /// row = −row, in place.
+    pub fn negate(self, prime: &Prime, row: &mut [u64]) {
+        match self {
+            Self::Portable => portable::negate(prime, row),
+            #[cfg(target_arch = "x86_64")]
+            Self::Fma(token) => fma::negate(token, prime, row),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(token) => ifma::negate(token, prime, row),
+        }
+    }
+
     /// out = the integers `values` (exact f64, magnitude below 2^52) modulo the prime.
     pub fn reduce_floats(self, prime: &Prime, out: &mut [u64], values: &[f64]) {
         match self {

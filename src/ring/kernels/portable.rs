@@ -71,6 +71,12 @@ pub(super) fn sub(prime: &Prime, out: &mut [u64], a: &[u64], b: &[u64]) {
     }
 }
 
+pub(super) fn negate(prime: &Prime, row: &mut [u64]) {
+    for x in row {
+        *x = sub_one(prime.value(), 0, *x);
+    }
+}
+
 /// Branch-free: a wrapped difference is huge, so the minimum picks the reduced sum.
 #[inline(always)]
 pub(super) fn add_one(p: u64, a: u64, b: u64) -> u64 {

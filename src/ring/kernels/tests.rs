@@ -56,6 +56,7 @@ fn compare_rows(kernels: Kernels, p: &Prime, a: &[u64], b: &[u64], c: u64) {
     same("add", &|k, out| k.add(p, out, a, b));
     same("add_assign", &|k, out| k.add_assign(p, out, b));
     same("sub", &|k, out| k.sub(p, out, a, b));
+    same("negate", &|k, out| k.negate(p, out));
     // Magnitudes up to 3 p, and the largest that are allowed.
     let largest = (1u64 << 52) - 1;
     let floats: Vec<f64> = a
