@@ -12,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Types that hold a secret, or make one.
-const SECRET: [&str; 9] = [
+const SECRET: [&str; 10] = [
     "SecretKey",
     "StoredSecret",
+    "SecretPolynomial",
     "CkksClient",
     "NativeClient",
     "OpenFheClient",

@@ -135,7 +135,7 @@ impl HomomorphicDft {
         evaluator.rescale(&self.apply_unrescaled(evaluator, x, scale)?)
     }
 
-    /// The same without the last rescale: one level above, such that a rescale gives exactly `scale`.
+    /// The transform without its last rescale: one level above, such that a rescale gives exactly `scale`.
     ///
     /// # Errors
     /// Those of [`Self::apply`].

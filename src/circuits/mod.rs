@@ -1,11 +1,11 @@
 //! Functions over encrypted slots, generic over the evaluator.
 
 pub mod approximation;
+pub mod complex_parts;
 pub mod exp;
 pub mod inverse;
 pub mod inverse_sqrt;
 pub mod silu;
-pub mod slot_sums;
 pub mod softmax;
 
 mod chebyshev;

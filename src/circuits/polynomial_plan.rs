@@ -73,7 +73,7 @@ impl PolynomialPlan {
         best
     }
 
-    /// The same for one number per coefficient.
+    /// The plan for coefficients that are one number each.
     #[must_use]
     pub fn of_constants(coefficients: &[crate::contract::Complex64]) -> Self {
         let coefficients: Vec<Coefficient> = coefficients.iter().map(|c| Coefficient::Same(*c)).collect();

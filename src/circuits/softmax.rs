@@ -6,35 +6,11 @@
 //! both half way, when the spread of D has shrunk by 4 an iteration. After Cachemir (arXiv 2602.11470), which divides
 //! first, and THOR's relaxed iterations; deferring is ours.
 
+pub use super::complex_parts::{join_complex, split_complex};
 use super::evaluate_series;
 use super::exp::Exponential;
 use super::inverse::RelaxedInverse;
 use crate::contract::{CiphertextInfo, Complex64, Evaluator, Result};
-
-/// z = x + i·y of two real ciphertexts at one level and scale. Free.
-///
-/// # Errors
-/// Those of [`Evaluator::add`].
-pub fn join_complex<E: Evaluator>(
-    evaluator: &E,
-    re: &E::Ciphertext,
-    im: &E::Ciphertext,
-) -> Result<E::Ciphertext> {
-    evaluator.add(re, &evaluator.mul_by_i(im)?)
-}
-
-/// Twice the real and twice the imaginary part; level and scale unchanged, one conjugation. The factor 2 is the
-/// caller's to fold.
-///
-/// # Errors
-/// Those of [`Evaluator::conjugate`].
-pub fn split_complex<E: Evaluator>(
-    evaluator: &E,
-    z: &E::Ciphertext,
-) -> Result<(E::Ciphertext, E::Ciphertext)> {
-    let conjugate = evaluator.conjugate(z)?;
-    Ok((evaluator.add(z, &conjugate)?, evaluator.mul_by_i(&evaluator.sub(&conjugate, z)?)?))
-}
 
 /// exp and the relaxed inverse of one softmax.
 ///

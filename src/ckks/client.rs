@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::encoding::{EncodedCoefficients, centred_coefficients, message_limbs};
+use super::message::{centred_coefficients, message_limbs, secret_message};
 use super::rlwe::{EncryptionOfZero, SecretPolynomial, UniformHalf};
 use super::{Ciphertext, Encoder, EvaluationKeys, Parameters, SecretKey};
 use crate::contract::{Complex64, Error, KeyRequest, Level, Result};
@@ -88,9 +88,7 @@ impl CkksClient {
         let ring = self.parameters.ring();
         let limbs = self.parameters.limbs(level)?;
         let scale = self.parameters.chain().canonical_scale(level)?;
-        let message =
-            EncodedCoefficients::new(&self.parameters, &self.encoder, "encrypt", values, level, scale)?
-                .into_secret(ring, limbs)?;
+        let message = secret_message(&self.parameters, &self.encoder, values, level)?;
         let EncryptionOfZero { mut b, a } = self.encrypt_zero(limbs)?;
         b.add_assign(ring, message.polynomial())?;
         Ok(Ciphertext { c0: b, c1: a, level, scale })
@@ -156,8 +154,7 @@ impl PublicKey {
         let ring = parameters.ring();
         let limbs = parameters.limbs(level)?;
         let scale = parameters.chain().canonical_scale(level)?;
-        let message = EncodedCoefficients::new(parameters, encoder, "encrypt", values, level, scale)?
-            .into_secret(ring, limbs)?;
+        let message = secret_message(parameters, encoder, values, level)?;
         let ternary = sample_ternary(ring.degree(), randomness);
         let mask = SecretPolynomial::from_signed(ring, &ternary, limbs, 0)?;
         // The errors are sampled into the halves, where the rest covers them.

@@ -1,6 +1,7 @@
-//! Products with their rescaling in one: the steps of the contract's compositions with everything between the first and the
-//! last in workspaces. Constant products give the bits of their steps. After a key switch the division by P and that of the
-//! rescale are one, to the nearest: l NTTs fewer for each half, and one rounding instead of two.
+//! Products with their rescaling in one: the steps of the contract's compositions with everything between the first
+//! and the last in buffers that are used again. Constant products give the bits of their steps. After a key switch
+//! the division by P and that of the rescale are one, to the nearest: l NTTs fewer for each half, and one rounding
+//! instead of two.
 
 use rayon::prelude::*;
 
@@ -10,7 +11,7 @@ use super::rlwe::{Decomposition, KeySwitchingKey, special_product};
 use super::{Ciphertext, Parameters};
 use crate::contract::checks::{check_room, product_scale};
 use crate::contract::{Complex64, Level, LinearTerm, Result, Scale};
-use crate::ring::{Evaluations, Limb, RnsPolynomial, Temporary};
+use crate::ring::{Evaluations, Limb, RnsPolynomial};
 
 /// A product before relinearization, wherever its parts are kept.
 #[derive(Clone, Copy)]
@@ -34,7 +35,7 @@ pub(super) fn multiply_and_rescale(
 ) -> Result<Ciphertext> {
     let scale = product_scale("tensor", parameters.chain(), a, b)?;
     let ring = parameters.ring();
-    let part = || Temporary::new(ring, a.c1.chain_limbs(), 0);
+    let part = || RnsPolynomial::unspecified(ring, a.c1.chain_limbs(), 0);
     let (mut d0, mut d1, mut d2) = (part(), part(), part());
     d0.assign_product(ring, &a.c0, &b.c0)?;
     d1.assign_product(ring, &a.c0, &b.c1)?;
@@ -44,8 +45,8 @@ pub(super) fn multiply_and_rescale(
     relinearize_and_rescale(parameters, key, product, &[], Complex64::ZERO)
 }
 
-/// What [`crate::contract::Evaluator::relinearize_and_rescale`] computes: everything is added up times P, modulo QP, and
-/// divided by P·q_ℓ at once.
+/// What [`crate::contract::Evaluator::relinearize_and_rescale`] computes: everything is added up times P, modulo QP,
+/// and divided by P·q_ℓ at once.
 ///
 /// # Errors
 /// [`crate::Error::LevelExhausted`] at level 0; those of the terms and of the addend.
@@ -116,7 +117,7 @@ pub(super) fn scale_and_rescale(
     let constant = RoundedConstant::factor(parameters, a.scale, c, scale, level)?;
     let ring = parameters.ring();
     let limbs = parameters.limbs(level)?;
-    let mut halves = (Temporary::new(ring, limbs, 0), Temporary::new(ring, limbs, 0));
+    let mut halves = (RnsPolynomial::unspecified(ring, limbs, 0), RnsPolynomial::unspecified(ring, limbs, 0));
     constant.assign_product(ring, &mut halves.0, &a.c0)?;
     constant.assign_product(ring, &mut halves.1, &a.c1)?;
     rescale_halves(parameters, &halves.0, &halves.1, level, a.scale * scale)
@@ -181,12 +182,14 @@ mod tests {
         let tensor = evaluator.tensor(&a, &b).unwrap();
         let together = evaluator.relinearize_and_rescale(&tensor, &[], Complex64::ZERO).unwrap();
         assert!(bytes(&evaluator.mul(&a, &b).unwrap()) == bytes(&together), "mul");
-        // A key switch rounds once here and twice there: the results differ by the roundings, a few units times the secret.
+        // A key switch rounds once here and twice there: the results differ by the roundings, a few units times the
+        // secret.
         let stepwise = evaluator.rescale(&evaluator.relinearize(&tensor).unwrap()).unwrap();
         assert!(together.scale.agrees_with(stepwise.scale) && together.level == stepwise.level);
         let difference = client.decrypt(&evaluator.sub(&together, &stepwise).unwrap()).unwrap();
         let worst = difference.iter().map(|z| z.norm()).fold(0.0, f64::max) * stepwise.scale.0;
-        // Two roundings of both halves: √(2·(1 + 2N/3)/12·N/2) = 60 units in each part of a slot; 187 is the largest to expect.
+        // Two roundings of both halves: √(2·(1 + 2N/3)/12·N/2) = 60 units in each part of a slot; 187 is the largest
+        // to expect.
         assert!(worst < 400.0, "roundings differ by {worst} units");
         let c = Complex64::new(0.3, -1.25);
         let scale = evaluator.chain().canonical_scale(Level(4)).unwrap();

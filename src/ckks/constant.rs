@@ -1,7 +1,7 @@
 //! Constants for all slots: c + di is the polynomial c + d·X^{N/2}.
 //!
-//! Domain: evaluations. X^{N/2} takes the value I in the first half of a row and −I in the second (I = ψ^{N/2}, a root of
-//! −1), so a product with a constant is two products with scalars, without an NTT.
+//! Domain: evaluations. X^{N/2} takes the value I in the first half of a row and −I in the second (I = ψ^{N/2}, a
+//! root of −1), so a product with a constant is two products with scalars, without an NTT.
 
 use crate::contract::checks::{check_constant_product, check_values};
 use crate::contract::{Complex64, Level, Result, Scale};
@@ -57,7 +57,7 @@ impl RoundedConstant {
         Self { real: integer(c.re), imaginary: integer(c.im) }
     }
 
-    /// Its values on one limb.
+    /// The values of the constant in both halves of a row of one limb.
     ///
     /// # Errors
     /// [`crate::Error::Internal`] for a limb that does not exist.

@@ -1,8 +1,8 @@
 //! The container of [`super::container`], written and read as a stream, for objects too large to hold twice.
 //!
-//! The format is the same, byte for byte. Lengths of all sections are stated before the first is written; the checksum runs
-//! along. A reader has verified the header when it opens and the checksum only when it finishes: what was read in between
-//! must not be used before.
+//! The format is the same, byte for byte. Lengths of all sections are stated before the first is written; the
+//! checksum runs along. A reader has verified the header when it opens and the checksum only when it finishes: what
+//! was read in between must not be used before.
 
 use std::io::{ErrorKind, Read, Write};
 

@@ -1,52 +1,59 @@
 //! Slots to coefficients and back: the canonical embedding by complex FFT in f64.
 //!
-//! Cheon–Kim–Kim–Song 2017, §3. With ζ = e^{iπ/N} and n = N/2, slot j is the value at ζ^{5^j}. Since 5^j = 4u_j + 1, it is
-//! Σ_k (c_k ζ^k) e^{2πi u_j k/n} with c_k = a_k + i·a_{k+n}: one complex DFT of size n on twisted coefficients, its output
-//! read in the order of the u_j. Accurate to about 2^-49 of the largest value; coefficients above 2^52 lose low bits.
+//! Cheon–Kim–Kim–Song 2017, §3. With ζ = e^{iπ/N} and n = N/2, slot j is the value at ζ^{5^j}. Since 5^j = 4u_j + 1,
+//! it is Σ_k (c_k ζ^k) e^{2πi u_j k/n} with c_k = a_k + i·a_{k+n}: one complex DFT of size n on twisted coefficients,
+//! its output read in the order of the u_j.
+//!
+//! The FFT is that of `tfhe-fft`, whose outputs stand in an order of its own: position p holds the exponent −x_p of
+//! the DFT with e^{−2πi}. Both orders are one table here. Accurate to about 2^-49 of the largest value; coefficients
+//! above 2^52 lose low bits.
 
-use std::sync::Arc;
-
-use rustfft::{Fft, FftPlanner};
+use dyn_stack::{PodBuffer, PodStack};
+use tfhe_fft::ordered::FftAlgo;
+use tfhe_fft::unordered::{Method, Plan};
 
 use crate::contract::{Complex64, Error, Result};
+
+/// Largest size of the ordered FFT that larger ones are made of. Fixed, not measured when the plan is made: results
+/// must not depend on the load of the machine.
+const BASE_SIZE: usize = 1024;
 
 /// Transforms between S slots and N = 2S real coefficients.
 pub struct Encoder {
     slots: usize,
-    /// u_j for every slot.
-    order: Vec<u32>,
+    /// Where the FFT has slot j.
+    positions: Vec<u32>,
     /// ζ^k.
     twist: Vec<Complex64>,
-    forward: Arc<dyn Fft<f64>>,
-    inverse: Arc<dyn Fft<f64>>,
+    plan: Plan,
 }
 
 impl Encoder {
-    /// Encoder of a ring of degree 2^`log2_n`.
+    /// Encoder of a ring of degree 2^`log2_n`, at least 2^5.
     #[must_use]
     pub fn new(log2_n: u32) -> Self {
         let slots = 1usize << (log2_n - 1);
-        let modulus = 4 * slots as u64;
-        let mut order = Vec::with_capacity(slots);
-        let mut power = 1u64;
-        for _ in 0..slots {
-            order.push(((power - 1) / 4) as u32);
-            power = power * 5 % modulus;
-        }
+        let base_n = slots.min(BASE_SIZE);
+        let plan = Plan::new(slots, Method::UserProvided { base_algo: FftAlgo::Dif4, base_n });
         let step = std::f64::consts::PI / (2 * slots) as f64;
         let twist = (0..slots).map(|k| Complex64::from_polar(1.0, step * k as f64)).collect();
-        let mut planner = FftPlanner::new();
-        Self {
-            slots,
-            order,
-            twist,
-            forward: planner.plan_fft_forward(slots),
-            inverse: planner.plan_fft_inverse(slots),
-        }
+        Self { slots, positions: positions(&plan, slots), twist, plan }
     }
 
-    /// The N coefficients of the polynomial whose slots are `values` (at most S; the rest are zero), times `scale`, rounded
-    /// to integers. Coefficient k + S carries the imaginary part of slot sums.
+    /// Runs `transform` of the plan on `buffer` with the scratch it needs.
+    fn run(
+        &self,
+        buffer: &mut [Complex64],
+        transform: fn(&Plan, &mut [Complex64], &mut PodStack),
+    ) -> Result<()> {
+        let mut scratch = PodBuffer::try_new(self.plan.fft_scratch())
+            .map_err(|error| Error::Internal(format!("scratch of an FFT: {error:?}")))?;
+        transform(&self.plan, buffer, PodStack::new(&mut scratch));
+        Ok(())
+    }
+
+    /// The N coefficients of the polynomial whose slots are `values` (at most S; the rest are zero), times `scale`,
+    /// rounded to integers. Coefficient k + S carries the imaginary part of slot sums.
     ///
     /// # Errors
     /// [`Error::TooManyValues`], [`Error::BadValue`] for NaN and infinities.
@@ -55,7 +62,7 @@ impl Encoder {
             return Err(Error::TooManyValues { operation: "encode", given: values.len(), slots: self.slots });
         }
         let mut buffer = vec![Complex64::ZERO; self.slots];
-        for (index, (value, position)) in values.iter().zip(&self.order).enumerate() {
+        for (index, (value, position)) in values.iter().zip(&self.positions).enumerate() {
             if !(value.re.is_finite() && value.im.is_finite()) {
                 return Err(Error::BadValue {
                     operation: "encode",
@@ -68,7 +75,7 @@ impl Encoder {
                 *place = *value;
             }
         }
-        self.forward.process(&mut buffer);
+        self.run(&mut buffer, Plan::inv)?;
         let factor = scale / self.slots as f64;
         let mut coefficients = vec![0.0; 2 * self.slots];
         let (real, imaginary) = coefficients.split_at_mut(self.slots);
@@ -99,13 +106,36 @@ impl Encoder {
             .zip(&self.twist)
             .map(|((re, im), twist)| Complex64::new(*re, *im) * twist / scale)
             .collect();
-        self.inverse.process(&mut buffer);
+        self.run(&mut buffer, Plan::fwd)?;
         Ok(self
-            .order
+            .positions
             .iter()
             .map(|position| buffer.get(*position as usize).copied().unwrap_or_default())
             .collect())
     }
+}
+
+/// Where the plan has slot j, that is the exponent u_j of e^{+2πi/n}: u_j = (5^j − 1)/4.
+fn positions(plan: &Plan, slots: usize) -> Vec<u32> {
+    // The transform of X holds e^{−2πi x_p/n} at position p: the exponents are read off it.
+    let mut points = vec![Complex64::ZERO; slots];
+    plan.fwd_monomial(1, &mut points);
+    let mut position_of = vec![0u32; slots];
+    for (position, point) in points.iter().enumerate() {
+        let turn = point.arg() / std::f64::consts::TAU * slots as f64;
+        let exponent = (turn.round() as i64).rem_euclid(slots as i64);
+        if let Some(place) = position_of.get_mut(exponent as usize) {
+            *place = position as u32;
+        }
+    }
+    let mut power = 1u64;
+    (0..slots)
+        .map(|_| {
+            let exponent = (power - 1) / 4;
+            power = power * 5 % (4 * slots as u64);
+            position_of.get(exponent as usize).copied().unwrap_or(0)
+        })
+        .collect()
 }
 
 impl std::fmt::Debug for Encoder {
@@ -141,6 +171,41 @@ mod tests {
                 / 2f64.powi(40);
             assert!((direct - value).norm() < 1e-10, "slot {slot}: {direct} for {value}");
             exponent = exponent * 5 % 128;
+        }
+    }
+
+    /// Σ c_k·ζ^{k·exponent} in twice the precision of f64 but for the powers of ζ, whose angles are reduced exactly.
+    fn value_at(coefficients: &[f64], exponent: u64) -> Complex64 {
+        let n = coefficients.len() as u64;
+        let (mut sum, mut lost) = (Complex64::ZERO, Complex64::ZERO);
+        for (k, c) in coefficients.iter().enumerate() {
+            let turn = (exponent * k as u64 % (2 * n)) as f64 / (2 * n) as f64;
+            let term = Complex64::from_polar(*c, std::f64::consts::TAU * turn);
+            let total = sum + term;
+            // What the addition rounded away (Knuth's exact sum).
+            let from_term = total - sum;
+            lost += (sum - (total - from_term)) + (term - from_term);
+            sum = total;
+        }
+        sum + lost
+    }
+
+    #[test]
+    fn every_size_of_ring_decodes_to_values_at_powers_of_five() {
+        for log2_n in 5..=17 {
+            let n = 1u64 << log2_n;
+            let encoder = Encoder::new(log2_n);
+            let coefficients: Vec<f64> = (0..n).map(|k| ((k * k + 7 * k) % 1021) as f64 - 510.0).collect();
+            let decoded = encoder.decode(&coefficients, 1.0).unwrap();
+            let largest = decoded.iter().map(|z| z.norm()).fold(0.0, f64::max);
+            let mut exponent = 1u64;
+            for (slot, value) in decoded.iter().enumerate() {
+                if slot % (decoded.len() / 16) < 2 {
+                    let error = (value - value_at(&coefficients, exponent)).norm() / largest;
+                    assert!(error < 2f64.powi(-49), "2^{log2_n}, slot {slot}: 2^{:.1}", error.log2());
+                }
+                exponent = exponent * 5 % (2 * n);
+            }
         }
     }
 

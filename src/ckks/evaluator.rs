@@ -1,7 +1,8 @@
 //! The levelled evaluator: what the contract asks for, on our ciphertexts. All data in evaluations.
 //!
-//! Additions and products stand here; what takes more than a few lines is in `composed` (products with their rescaling),
-//! `linear_combination`, `rotation`, `linear_transform` and `inner_sums`, which know parameters and keys but not this type.
+//! Additions and products stand here; what takes more than a few lines is in `composed` (products with their
+//! rescaling), `linear_combination`, `rotation`, `linear_transform` and `inner_sums`, which know parameters and keys
+//! but not this type.
 
 use std::sync::Arc;
 
@@ -166,9 +167,8 @@ impl Evaluator for CkksEvaluator {
     fn relinearize(&self, a: &Tensor) -> Result<Ciphertext> {
         let ring = self.parameters.ring();
         let key = self.keys.relinearization(a.level)?;
-        let (u0, u1) = Decomposition::new(ring, &a.d2, key.special_limbs())?
-            .inner_product(ring, key)?
-            .divide_in_workspace(ring)?;
+        let (u0, u1) =
+            Decomposition::new(ring, &a.d2, key.special_limbs())?.inner_product(ring, key)?.divide(ring)?;
         let (c0, c1) = (a.d0.add(ring, &u0)?, a.d1.add(ring, &u1)?);
         Ok(Ciphertext { c0, c1, level: a.level, scale: a.scale })
     }

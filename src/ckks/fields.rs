@@ -2,8 +2,8 @@
 
 use crate::contract::{Error, Result};
 
-/// Reads numbers from the front of a byte slice. A list is read only when the bytes for it are there, so that a length from
-/// untrusted data never leads to an allocation larger than the data itself.
+/// Reads numbers from the front of a byte slice. A list is read only when the bytes for it are there, so that a
+/// length from untrusted data never leads to an allocation larger than the data itself.
 #[derive(Debug)]
 pub struct FieldReader<'a> {
     what: &'static str,

@@ -1,7 +1,7 @@
 //! The inner sums of a linear transform: Σ_i diagonal_i ⊙ rot(a, baby_i) for every giant step.
 //!
-//! Work goes limb by limb, so that the rotated inputs of one limb stay in cache while all diagonals pass over them. With
-//! extended babies everything is times P and has the special limbs too. All data in evaluations.
+//! Work goes limb by limb, so that the rotated inputs of one limb stay in cache while all diagonals pass over them.
+//! With extended babies everything is times P and has the special limbs too. All data in evaluations.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::rlwe::{Decomposition, EvaluationKeys, Extended, GaloisKey, special_pr
 use super::{Ciphertext, Encoder, Parameters, Plaintext};
 use crate::contract::checks::{check_levels, check_scales};
 use crate::contract::{Diagonal, Error, GiantStep, Result, Scale, normalize_step};
-use crate::ring::{Evaluations, Limb, RnsPolynomial, Temporary};
+use crate::ring::{Evaluations, Limb, RnsPolynomial};
 
 /// The input of some transforms, the scale of their diagonals, and what they are computed with.
 pub(super) struct TransformInput<'e> {
@@ -31,10 +31,10 @@ pub(super) struct NumberedGiant<'t, 'd> {
 
 /// The rotated inputs: rows of every baby step for each limb.
 pub(super) enum Babies<'a> {
-    /// Halves rotated by each nonzero step, divided by P.
-    Divided(BTreeMap<usize, (Temporary, Temporary)>),
+    /// The input rotated by each nonzero step, divided by P.
+    Divided(BTreeMap<usize, Ciphertext>),
     /// To be made limb by limb, times P.
-    Extended { decomposition: Decomposition, keys: BTreeMap<usize, &'a GaloisKey> },
+    Extended { decomposition: Decomposition<'a>, keys: BTreeMap<usize, &'a GaloisKey> },
 }
 
 /// A diagonal ready to give its residues limb by limb.
@@ -176,10 +176,11 @@ impl LimbTask<'_> {
         Ok(())
     }
 
-    /// Makes P·rot(a, step) for every step, two rows each: the inner product of the digits with the key, plus P·c_0, permuted.
+    /// Makes P·rot(a, step) for every step, two rows each: the inner product of the digits with the key, plus P·c_0,
+    /// permuted.
     fn make_extended_babies(
         &self,
-        decomposition: &Decomposition,
+        decomposition: &Decomposition<'_>,
         keys: &BTreeMap<usize, &GaloisKey>,
         workspace: &mut [u64],
     ) -> Result<()> {
@@ -227,11 +228,10 @@ impl LimbTask<'_> {
                 Ok(self.steps.iter().copied().zip(rows).collect())
             }
             Babies::Divided(rotated) => {
-                let input = self.input.a;
-                let rows = |step: &usize| match rotated.get(step) {
-                    Some((c0, c1)) => Ok((*step, (c0.row(ring, self.limb)?, c1.row(ring, self.limb)?))),
-                    // Step 0: every other one was rotated.
-                    None => Ok((*step, (input.c0.row(ring, self.limb)?, input.c1.row(ring, self.limb)?))),
+                // Step 0 is the input itself: every other one was rotated.
+                let rows = |step: &usize| {
+                    let Ciphertext { c0, c1, .. } = rotated.get(step).unwrap_or(self.input.a);
+                    Ok((*step, (c0.row(ring, self.limb)?, c1.row(ring, self.limb)?)))
                 };
                 self.steps.iter().map(rows).collect()
             }

@@ -1,22 +1,21 @@
 //! Linear transforms with hoisted baby steps, in two ways.
 //!
-//! *Double hoisting* (Bossuat et al. 2021, §4): baby steps stay in QP, undivided; every giant step divides its inner sum
-//! once and the whole transform once more. *Single hoisting*: each baby step is divided by P. The first saves two divisions a
-//! baby step and pays in plaintexts that need the special limbs as well. Which is cheaper is decided by counting NTTs.
-//! All data in evaluations.
+//! *Double hoisting* (Bossuat et al. 2021, §4): baby steps stay in QP, undivided; every giant step divides its inner
+//! sum once and the whole transform once more. *Single hoisting*: each baby step is divided by P. The first saves two
+//! divisions a baby step and pays in plaintexts that need the special limbs as well. Which is cheaper is decided by
+//! counting NTTs. All data in evaluations.
 //!
-//! Cost with b nonzero babies, g nonzero giants, D diagonals at l limbs, K special primes: one decomposition for all babies,
-//! g decompositions, and D·(l + K) NTTs for lazy diagonals (D·l with single hoisting).
+//! Cost with b nonzero babies, g nonzero giants, D diagonals at l limbs, K special primes: one decomposition for all
+//! babies, g decompositions, and D·(l + K) NTTs for lazy diagonals (D·l with single hoisting).
 
 use std::collections::BTreeMap;
 
 use super::inner_sums::{Babies, NumberedGiant, TransformInput, inner_sums};
 use super::rlwe::{Decomposition, Extended};
-use super::rotation::{RotatedTerm, accumulate_image, rotate_in_workspace, sum_rotated};
+use super::rotation::{RotatedTerm, accumulate_image, rotate_by_keys, sum_rotated};
 use super::{Ciphertext, Plaintext};
 use crate::contract::checks::check_room;
 use crate::contract::{Diagonal, Error, LinearTransform, Result, Scale, normalize_step};
-use crate::ring::Temporary;
 
 /// Lazy diagonals whose coefficients are held at once: at N = 2^16, 512 KB each.
 const DIAGONALS_IN_FLIGHT: usize = 256;
@@ -32,8 +31,8 @@ impl TransformInput<'_> {
     /// The transforms of the input, not rescaled: their baby steps are made once.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a transform without diagonals, [`Error::ScaleOutOfRange`], [`Error::RotationKey`]; those of encoding
-    /// lazy diagonals.
+    /// [`Error::Shape`] for a transform without diagonals, [`Error::ScaleOutOfRange`], [`Error::RotationKey`]; those
+    /// of encoding lazy diagonals.
     pub(super) fn transforms(
         &self,
         transforms: &[LinearTransform<'_, Plaintext>],
@@ -95,7 +94,10 @@ impl TransformInput<'_> {
         let (limbs, special) = (self.a.c1.chain_limbs(), ring.special_limbs());
         let giants = || transforms.iter().flat_map(|transform| &transform.giants);
         let diagonals = || giants().flat_map(|giant| &giant.babies).map(|(_, diagonal)| diagonal);
-        let without_special_limbs = |diagonal: &Diagonal<'_, Plaintext>| matches!(diagonal, Diagonal::Encoded(p) if p.polynomial.special_limbs() == 0);
+        let without_special_limbs = |diagonal: &Diagonal<'_, Plaintext>| match diagonal {
+            Diagonal::Encoded(plaintext) => plaintext.polynomial.special_limbs() == 0,
+            Diagonal::Lazy(_) => false,
+        };
         let lazy = diagonals().filter(|diagonal| matches!(diagonal, Diagonal::Lazy(_))).count();
         // In NTTs: more limbs a diagonal against two divisions a baby step.
         let extended_cost = lazy * special + giants().count() * 2 * (limbs + special);
@@ -107,7 +109,7 @@ impl TransformInput<'_> {
             }
             return Ok(Babies::Extended { decomposition, keys });
         }
-        Ok(Babies::Divided(rotate_in_workspace(ring, self.a, &keys)?))
+        Ok(Babies::Divided(rotate_by_keys(ring, self.a, &keys)?))
     }
 
     /// total += rot(sum, step) for a sum times P: its second half is divided and switched, its first stays in QP.
@@ -122,8 +124,7 @@ impl TransformInput<'_> {
             return Ok(());
         }
         let key = self.keys.rotation(step, self.a.level)?;
-        let mut divided = Temporary::new(ring, self.a.c1.chain_limbs(), 0);
-        sum.c1.divide_into(ring, &mut divided)?;
+        let divided = sum.c1.divide_by_dropped_limbs(ring, self.a.c1.chain_limbs())?;
         let mut switched =
             Decomposition::new(ring, &divided, key.key.special_limbs())?.inner_product(ring, &key.key)?;
         switched.c0.add_assign(ring, &sum.c0)?;

@@ -8,6 +8,7 @@
 //! | files | what |
 //! |---|---|
 //! | `client`, `evaluator` | the two parties |
+//! | `message` | the client's slot values as secret polynomials |
 //! | `serialization` | parameters, plaintexts and ciphertexts in their container |
 //! | `linear_transform`, `inner_sums` | transforms with hoisted baby steps |
 //! | `composed`, `linear_combination`, `rotation` | operations made of several, each in one pass |
@@ -30,6 +31,7 @@ pub mod fields;
 mod inner_sums;
 mod linear_combination;
 mod linear_transform;
+mod message;
 mod parameters;
 pub mod rlwe;
 mod rotation;

@@ -49,8 +49,8 @@ pub struct ParametersLiteral {
     pub security: Security,
 }
 
-/// Most primes, special ones included: 64 of 50 bits are all that 128-bit security allows at N = 2^17. Parameters that came
-/// from elsewhere must not make a ring of any number of primes.
+/// Most primes, special ones included: 64 of 50 bits are all that 128-bit security allows at N = 2^17. Parameters
+/// that came from elsewhere must not make a ring of any number of primes.
 const MAX_PRIMES: usize = 128;
 
 impl ParametersLiteral {
@@ -59,6 +59,95 @@ impl ParametersLiteral {
         let levels =
             self.stretches.iter().map(|stretch| stretch.levels.saturating_mul(stretch.primes_per_level));
         levels.fold(self.base_bits.len().saturating_add(self.special_primes), usize::saturating_add)
+    }
+
+    /// That there is a base, a special prime, a stretch, primes in every level, and not too many in all.
+    fn check(&self) -> Result<()> {
+        let bad = |what: String, remedy: &str| Err(Error::Parameters { what, remedy: remedy.to_owned() });
+        if self.stretches.is_empty() {
+            return bad("no levels".to_owned(), "give at least one stretch");
+        }
+        if self.base_bits.is_empty() || self.special_primes == 0 {
+            return bad("no base prime or no special prime".to_owned(), "give at least one of each");
+        }
+        if self.stretches.iter().any(|stretch| stretch.primes_per_level == 0) {
+            return bad("a level without primes".to_owned(), "use one or two primes a level");
+        }
+        let primes = self.primes();
+        if primes > MAX_PRIMES {
+            return bad(format!("{primes} primes"), "use at most 128 primes, special ones included");
+        }
+        Ok(())
+    }
+}
+
+/// Primes chosen one after the other, none twice.
+struct PrimeChoice {
+    log2_n: u32,
+    taken: Vec<u64>,
+}
+
+impl PrimeChoice {
+    /// The prime nearest to `target` that is still free.
+    fn take(&mut self, target: f64) -> Result<u64> {
+        let prime = primes_near(target, self.log2_n, 1, &self.taken)?;
+        self.taken.extend(&prime);
+        prime.first().copied().ok_or_else(|| Error::Internal("no prime".to_owned()))
+    }
+
+    /// Primes near 2^bits for each of `bits`.
+    fn take_all(&mut self, bits: &[f64]) -> Result<Vec<u64>> {
+        bits.iter().map(|bits| self.take(bits.exp2())).collect()
+    }
+}
+
+/// The moduli chain in the making, from level 0 upwards.
+struct Levels {
+    primes: Vec<u64>,
+    /// Number of primes at each level.
+    limbs: Vec<usize>,
+    /// What a rescale from each level above 0 divides by.
+    moduli: Vec<f64>,
+    /// Canonical scale of each level.
+    scales: Vec<Scale>,
+}
+
+impl Levels {
+    /// Level 0 alone; its scale comes with the first stretch.
+    fn above(base: &[u64]) -> Self {
+        Self { primes: base.to_vec(), limbs: vec![base.len()], moduli: Vec::new(), scales: Vec::new() }
+    }
+
+    /// Adds the levels of a stretch on top.
+    fn add(&mut self, stretch: &Stretch, choice: &mut PrimeChoice) -> Result<()> {
+        let top = stretch.log2_scale.exp2();
+        let mut scale = top;
+        // From the top of the stretch down, each modulus pulls the scale back to its nominal value.
+        let mut levels: Vec<(Vec<u64>, f64)> = Vec::with_capacity(stretch.levels);
+        let mut canonical = vec![Scale(top)];
+        for _ in 0..stretch.levels {
+            let target = scale * scale / top;
+            let mut product = 1.0;
+            let mut primes = Vec::with_capacity(stretch.primes_per_level);
+            for remaining in (1..=stretch.primes_per_level).rev() {
+                let prime = choice.take((target / product).powf(1.0 / remaining as f64))?;
+                product *= prime as f64;
+                primes.push(prime);
+            }
+            scale = scale * scale / product;
+            canonical.push(Scale(scale));
+            levels.push((primes, product));
+        }
+        // `canonical` runs from the top of the stretch to the level below it, which the first stretch owns as level 0
+        // and every later one leaves to the stretch beneath.
+        let owned = if self.scales.is_empty() { stretch.levels + 1 } else { stretch.levels };
+        self.scales.extend(canonical.into_iter().take(owned).rev());
+        for (primes, product) in levels.into_iter().rev() {
+            self.primes.extend(&primes);
+            self.limbs.push(self.primes.len());
+            self.moduli.push(product);
+        }
+        Ok(())
     }
 }
 
@@ -95,80 +184,29 @@ impl Parameters {
     /// Chooses primes and builds the ring.
     ///
     /// # Errors
-    /// [`Error::Parameters`] for literals without levels, with more than 128 primes, with sizes that have no primes, or with
-    /// fewer bits in P than in the largest digit; [`Error::Insecure`] when the claim does not hold.
+    /// [`Error::Parameters`] for literals without levels, with more than 128 primes, with sizes that have no primes,
+    /// or with fewer bits in P than in the largest digit; [`Error::Insecure`] when the claim does not hold.
     pub fn new(literal: ParametersLiteral) -> Result<Self> {
-        let bad = |what: String, remedy: &str| Error::Parameters { what, remedy: remedy.to_owned() };
-        let Some(first) = literal.stretches.first().copied() else {
-            return Err(bad("no levels".to_owned(), "give at least one stretch"));
-        };
-        if literal.base_bits.is_empty() || literal.special_primes == 0 {
-            return Err(bad("no base prime or no special prime".to_owned(), "give at least one of each"));
+        literal.check()?;
+        let mut choice = PrimeChoice { log2_n: literal.log2_n, taken: Vec::new() };
+        // Special primes first: they are the largest, and their number decides the digits.
+        let special = choice.take_all(&vec![literal.special_bits; literal.special_primes])?;
+        let base = choice.take_all(&literal.base_bits)?;
+        let mut levels = Levels::above(&base);
+        for stretch in &literal.stretches {
+            levels.add(stretch, &mut choice)?;
         }
-        let count = literal.primes();
-        if count > MAX_PRIMES {
-            return Err(bad(format!("{count} primes"), "use at most 128 primes, special ones included"));
-        }
-        let mut taken: Vec<u64> = Vec::new();
-        let mut take = |target: f64| -> Result<u64> {
-            let prime = primes_near(target, literal.log2_n, 1, &taken)?;
-            taken.extend(&prime);
-            prime.first().copied().ok_or_else(|| Error::Internal("no prime".to_owned()))
-        };
-        let special = (0..literal.special_primes)
-            .map(|_| take(literal.special_bits.exp2()))
-            .collect::<Result<Vec<u64>>>()?;
-        let base = literal.base_bits.iter().map(|bits| take(bits.exp2())).collect::<Result<Vec<u64>>>()?;
-        let mut primes = base.clone();
-        let mut limbs = vec![base.len()];
-        let mut moduli: Vec<f64> = Vec::new();
-        let mut scales: Vec<Scale> = vec![Scale(first.log2_scale.exp2())];
-        for (index, stretch) in literal.stretches.iter().enumerate() {
-            if stretch.primes_per_level == 0 {
-                return Err(bad("a level without primes".to_owned(), "use one or two primes a level"));
-            }
-            let top = stretch.log2_scale.exp2();
-            let mut scale = top;
-            // From the top of the stretch down, each modulus pulls the scale back to its nominal value.
-            let mut levels: Vec<(Vec<u64>, f64)> = Vec::new();
-            let mut canonical = vec![Scale(top)];
-            for _ in 0..stretch.levels {
-                let target = scale * scale / top;
-                let mut product = 1.0;
-                let mut level = Vec::new();
-                for remaining in (1..=stretch.primes_per_level).rev() {
-                    let prime = take((target / product).powf(1.0 / remaining as f64))?;
-                    product *= prime as f64;
-                    level.push(prime);
-                }
-                scale = scale * scale / product;
-                canonical.push(Scale(scale));
-                levels.push((level, product));
-            }
-            // `canonical` runs from the top of the stretch to the level below it, which the first stretch owns as level 0 and
-            // every later one leaves to the stretch beneath.
-            canonical.reverse();
-            if index == 0 {
-                scales = canonical;
-            } else {
-                scales.extend(canonical.into_iter().skip(1));
-            }
-            for (level, product) in levels.into_iter().rev() {
-                primes.extend(&level);
-                limbs.push(primes.len());
-                moduli.push(product);
-            }
-        }
+        let Levels { primes, limbs, moduli, scales } = levels;
         let base_modulus = base.iter().map(|p| *p as f64).product();
         let chain = LevelChain::with_scales(base_modulus, moduli, scales)?;
         let ring = Arc::new(RingContext::new(literal.log2_n, &primes, &special)?);
+        // Everything that must agree between objects of one context.
         let mut words = vec![u64::from(literal.log2_n)];
         words.extend(primes.iter().chain([&0]).chain(&special));
         words.extend(limbs.iter().map(|count| *count as u64));
-        words.extend(
-            (0..limbs.len())
-                .map(|level| chain.canonical_scale(Level(level)).map_or(0, |scale| scale.0.to_bits())),
-        );
+        for level in 0..limbs.len() {
+            words.push(chain.canonical_scale(Level(level))?.0.to_bits());
+        }
         let mut bytes = Vec::new();
         extend_u64(&mut bytes, &words);
         let parameters = Self { literal, ring, chain, limbs, fingerprint: Fingerprint::of(&bytes) };

@@ -1,16 +1,15 @@
 //! Rotations and conjugation of ciphertexts: automorphisms followed by a key switch back to s.
 //!
-//! Keys lead from s to φ^{-1}(s) ([`super::rlwe`]), so that a rotation is: decompose c_1, inner product, divide by P, add
-//! c_0, permute both halves. All data in evaluations.
+//! Keys lead from s to φ^{-1}(s) ([`super::rlwe`]), so that a rotation is: decompose c_1, inner product, divide by P,
+//! add c_0, permute both halves. All data in evaluations.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::rlwe::{Decomposition, EvaluationKeys, Extended, GaloisKey};
 use super::{Ciphertext, Parameters};
 use crate::contract::checks::{check_sum, no_terms};
 use crate::contract::{Level, Result, normalize_step};
-use crate::ring::{Automorphism, Evaluations, RingContext, RnsPolynomial, Temporary};
+use crate::ring::{Automorphism, Evaluations, RingContext, RnsPolynomial};
 
 /// φ(a). One key switch.
 ///
@@ -59,53 +58,31 @@ pub(super) fn rotate_hoisted(
 
 /// φ(a), given the decomposition of a's second half.
 fn switch_decomposed(
-    ring: &Arc<RingContext>,
+    ring: &RingContext,
     a: &Ciphertext,
-    decomposition: &Decomposition,
+    decomposition: &Decomposition<'_>,
     key: &GaloisKey,
 ) -> Result<Ciphertext> {
-    let limbs = a.c0.chain_limbs();
-    let half = || RnsPolynomial::unspecified(ring, limbs, 0);
-    let (mut c0, mut c1) = (half(), half());
-    switch_into(ring, a, decomposition, key, (&mut c0, &mut c1))?;
+    let switched = decomposition.inner_product(ring, &key.key)?;
+    let c0 = switched.c0.divide_and_permute(ring, Some(&a.c0), &key.automorphism)?;
+    let c1 = switched.c1.divide_and_permute(ring, None, &key.automorphism)?;
     Ok(Ciphertext { c0, c1, level: a.level, scale: a.scale })
 }
 
-/// φ(a) into two polynomials over the limbs of `a`, given the decomposition of a's second half.
-fn switch_into(
-    ring: &Arc<RingContext>,
-    a: &Ciphertext,
-    decomposition: &Decomposition,
-    key: &GaloisKey,
-    (c0, c1): (&mut RnsPolynomial<Evaluations>, &mut RnsPolynomial<Evaluations>),
-) -> Result<()> {
-    let (mut u0, u1) = decomposition.inner_product(ring, &key.key)?.divide_in_workspace(ring)?;
-    u0.add_assign(ring, &a.c0)?;
-    c0.assign_automorphism(ring, &u0, &key.automorphism)?;
-    c1.assign_automorphism(ring, &u1, &key.automorphism)
-}
-
-/// The halves of `a` rotated by the step of each key, hoisted, in workspaces.
+/// `a` rotated by the step of each key, hoisted.
 ///
 /// # Errors
 /// [`crate::Error::Internal`] when a key does not cover the level of `a`.
-pub(super) fn rotate_in_workspace(
-    ring: &Arc<RingContext>,
+pub(super) fn rotate_by_keys(
+    ring: &RingContext,
     a: &Ciphertext,
     keys: &BTreeMap<usize, &GaloisKey>,
-) -> Result<BTreeMap<usize, (Temporary, Temporary)>> {
-    let limbs = a.c0.chain_limbs();
+) -> Result<BTreeMap<usize, Ciphertext>> {
     if keys.is_empty() {
         return Ok(BTreeMap::new());
     }
     let decomposition = Decomposition::new(ring, &a.c1, ring.special_limbs())?;
-    keys.iter()
-        .map(|(step, key)| {
-            let mut halves = (Temporary::new(ring, limbs, 0), Temporary::new(ring, limbs, 0));
-            switch_into(ring, a, &decomposition, key, (&mut halves.0, &mut halves.1))?;
-            Ok((*step, halves))
-        })
-        .collect()
+    keys.iter().map(|(step, key)| Ok((*step, switch_decomposed(ring, a, &decomposition, key)?))).collect()
 }
 
 /// The halves of a term of a sum, and how far it is rotated.
@@ -169,7 +146,7 @@ pub(super) fn sum_rotated(
         c0.add_automorphism(ring, term.c0, &key.automorphism)?;
     }
     if let Some(extended) = extended {
-        let (u0, u1) = extended.divide_in_workspace(ring)?;
+        let (u0, u1) = extended.divide(ring)?;
         c0.add_assign(ring, &u0)?;
         c1.add_assign(ring, &u1)?;
     }
@@ -181,7 +158,7 @@ pub(super) fn sum_rotated(
 /// # Errors
 /// [`crate::Error::Internal`] when `total` has limbs that `term` lacks.
 pub(super) fn accumulate_image(
-    ring: &Arc<RingContext>,
+    ring: &RingContext,
     total: &mut Option<Extended>,
     term: &Extended,
     automorphism: &Automorphism,

@@ -2,11 +2,16 @@
 //!
 //! Key-switching keys live modulo QP, so QP is what counts, and it counts **for each key under its own secret**. The
 //! limits for a uniform ternary secret with error σ = 3.2 are those of the *Security Guidelines for Implementing
-//! Homomorphic Encryption* (ePrint 2024/463; N = 2^16 and 2^17 as OpenFHE's `stdlatticeparms` has them too); they are a
-//! little below the HomomorphicEncryption.org standard of 2018 (438 and 881 at N = 2^14 and 2^15). For sparse secrets no such
-//! table exists; the rows for Hamming weight 32 are conservative published figures for the ephemeral secret of
-//! sparse-secret encapsulation (ePrint 2022/024). A ring or weight without a row has no limit that this crate
-//! knows, and is refused.
+//! Homomorphic Encryption* (ePrint 2024/463; N = 2^16 and 2^17 as OpenFHE's `stdlatticeparms` has them too); they are
+//! a little below the HomomorphicEncryption.org standard of 2018 (438 and 881 at N = 2^14 and 2^15). For sparse
+//! secrets no such table exists; the rows for Hamming weight 32 are conservative published figures for the ephemeral
+//! secret of sparse-secret encapsulation (ePrint 2022/024).
+//!
+//! Errors here are centred binomials of variance 10, σ = √10 = 3.162, where the tables assume 3.2. An instance with
+//! modulus q and error σ is as hard as one with both multiplied by 3.2/3.162: the difference counts like 0.017 bits
+//! of log2(QP), a thousandth of a percent of the limit at N = 2^16. It is not taken off the margins.
+//!
+//! A ring or weight without a row has no limit that this crate knows, and is refused.
 
 use crate::contract::{Error, Result};
 
@@ -43,8 +48,8 @@ const SPARSE_32: [(usize, f64); 2] = [(15, 162.0), (16, 345.0)];
 /// Smallest Hamming weight for which the sparse rows are claimed.
 const SPARSE_WEIGHT: usize = 32;
 
-/// Largest log2(QP) of a key under a secret of this kind at N = 2^`log2_n` for 128-bit classical security; `None` where no
-/// figure is known. Denser sparse secrets get the row of weight 32, which is lower than theirs would be.
+/// Largest log2(QP) of a key under a secret of this kind at N = 2^`log2_n` for 128-bit classical security; `None`
+/// where no figure is known. Denser sparse secrets get the row of weight 32, which is lower than theirs would be.
 #[must_use]
 pub fn limit_log2_qp(log2_n: usize, secret: SecretKind) -> Option<f64> {
     let table: &[(usize, f64)] = match secret {
@@ -55,11 +60,12 @@ pub fn limit_log2_qp(log2_n: usize, secret: SecretKind) -> Option<f64> {
     table.iter().find(|(ring, _)| *ring == log2_n).map(|(_, limit)| *limit)
 }
 
-/// That a key named `key` with modulus 2^`log2_qp` under a secret of this kind keeps 128-bit classical security; returns the
-/// margin in bits (limit − log2(QP)).
+/// That a key named `key` with modulus 2^`log2_qp` under a secret of this kind keeps 128-bit classical security;
+/// returns the margin in bits (limit − log2(QP)).
 ///
 /// # Errors
-/// [`Error::Insecure`] above the limit; [`Error::Parameters`] where no limit is known, or when `log2_qp` is not a number.
+/// [`Error::Insecure`] above the limit; [`Error::Parameters`] where no limit is known, or when `log2_qp` is not a
+/// number.
 pub fn check_security(key: &str, log2_n: usize, log2_qp: f64, secret: SecretKind) -> Result<f64> {
     let limit = limit_log2_qp(log2_n, secret).ok_or_else(|| Error::Parameters {
         what: format!("no security limit is known for a {secret} secret at N = 2^{log2_n} (key `{key}`)"),

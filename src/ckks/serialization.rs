@@ -1,6 +1,7 @@
 //! Parameters, plaintexts and ciphertexts, in and out of the versioned container. (Keys: [`super::rlwe`].)
 //!
-//! Polynomials are evaluations, limb-major, 8 bytes a residue. Reading checks that residues are canonical and sizes those of the parameters before anything is allocated.
+//! Polynomials are evaluations, limb-major, 8 bytes a residue. Reading checks that residues are canonical and sizes
+//! those of the parameters before anything is allocated.
 
 use super::container::{Kind, read_container, write_container};
 use super::fields::{FieldReader, extend_u64};

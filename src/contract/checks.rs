@@ -1,7 +1,7 @@
 //! What every backend checks before it computes: values, levels, scales, room below the modulus, keys, bootstraps.
 //!
-//! One definition each, so that all backends refuse the same misuse with the same error and the same numbers. A backend calls
-//! these at the entry of an operation; what is checked here is not checked again further down.
+//! One definition each, so that all backends refuse the same misuse with the same error and the same numbers. A
+//! backend calls these at the entry of an operation; what is checked here is not checked again further down.
 
 use super::{CiphertextInfo, Complex64, Error, KeyRequest, Level, LevelChain, Result, Scale};
 
@@ -62,12 +62,13 @@ pub fn product_scale(
     Ok(scale)
 }
 
-/// That at most `slots` finite values can be encoded at `level` and `scale`: each part times the scale must lie below half the
-/// modulus, and below the largest coefficient an encoder makes.
+/// That at most `slots` finite values can be encoded at `level` and `scale`: each part times the scale must lie below
+/// half the modulus, and below the largest coefficient an encoder makes.
 ///
 /// # Errors
-/// [`Error::TooManyValues`]; [`Error::ScaleOutOfRange`] for a scale below 1 or not below the modulus; [`Error::BadValue`] with
-/// the index of the first value that is NaN, infinite or too large; [`Error::LevelOutOfRange`].
+/// [`Error::TooManyValues`]; [`Error::ScaleOutOfRange`] for a scale below 1 or not below the modulus;
+/// [`Error::BadValue`] with the index of the first value that is NaN, infinite or too large;
+/// [`Error::LevelOutOfRange`].
 pub fn check_values(
     operation: &'static str,
     chain: &LevelChain,
@@ -92,7 +93,8 @@ pub fn check_values(
     }
 }
 
-/// That the constant `c` can be rounded at `scale`, and that its product with a value of scale `given` leaves room at `level`.
+/// That the constant `c` can be rounded at `scale`, and that its product with a value of scale `given` leaves room at
+/// `level`.
 ///
 /// # Errors
 /// [`Error::BadValue`], [`Error::ScaleOutOfRange`].
@@ -126,8 +128,8 @@ pub fn no_terms(operation: &'static str) -> Error {
     Error::Shape { operation, what: "0 terms".to_owned(), remedy: "give at least one".to_owned() }
 }
 
-/// That the rotation key of the normalized `step` reaches `level`; `available` is the highest level of the one that exists.
-/// Step 0 needs none.
+/// That the rotation key of the normalized `step` reaches `level`; `available` is the highest level of the one that
+/// exists. Step 0 needs none.
 ///
 /// # Errors
 /// [`Error::RotationKey`].
@@ -138,8 +140,8 @@ pub fn check_rotation_key(step: usize, level: Level, available: Option<Level>) -
     Err(Error::RotationKey { step, level, available })
 }
 
-/// That the key named `key` (`relinearization` or `conjugation`) reaches `level`; `available` is the highest level of the one
-/// that exists.
+/// That the key named `key` (`relinearization` or `conjugation`) reaches `level`; `available` is the highest level of
+/// the one that exists.
 ///
 /// # Errors
 /// [`Error::EvaluationKey`].
@@ -147,7 +149,8 @@ pub fn check_evaluation_key(key: &'static str, level: Level, available: Option<L
     if available.is_some_and(|top| top >= level) { Ok(()) } else { Err(Error::EvaluationKey { key, level }) }
 }
 
-/// That every key of `request` ends at a level of the chain, and that bootstrapping is asked for only where there is one.
+/// That every key of `request` ends at a level of the chain, and that bootstrapping is asked for only where there is
+/// one.
 ///
 /// # Errors
 /// [`Error::LevelOutOfRange`], [`Error::Unsupported`].

@@ -272,7 +272,7 @@ pub trait Evaluator: Send + Sync {
         self.rescale(&self.mul_constant(a, c, scale)?)
     }
 
-    /// The same values at `level` and its canonical scale. Free when already there; otherwise limbs are dropped to one
+    /// Brings `a` down to `level` and its canonical scale, values unchanged. Free when already there; otherwise limbs are dropped to one
     /// level above, then one constant product and one rescale bring the scale to the canonical one exactly.
     ///
     /// # Errors

@@ -148,12 +148,13 @@ impl LevelChain {
         })
     }
 
-    /// How [`super::Evaluator::lower`] brings a value at `level` and `scale` down to `target`: `None` when it stands there
-    /// already, otherwise the scale of the constant 1 it is multiplied by one level above `target`.
+    /// How [`super::Evaluator::lower`] brings a value at `level` and `scale` down to `target`: `None` when it stands
+    /// there already, otherwise the scale of the constant 1 it is multiplied by one level above `target`.
     ///
     /// # Errors
-    /// [`Error::LevelTooLow`] for a target above the value; [`Error::ScaleMismatch`] when it stands at `target` with another
-    /// scale, or at a scale so large (a product that was not rescaled) that the constant would lose precision.
+    /// [`Error::LevelTooLow`] for a target above the value; [`Error::ScaleMismatch`] when it stands at `target` with
+    /// another scale, or at a scale so large (a product that was not rescaled) that the constant would lose
+    /// precision.
     pub fn lowering_factor(&self, level: Level, scale: Scale, target: Level) -> Result<Option<Scale>> {
         let wanted = self.canonical_scale(target)?;
         if level < target {

@@ -12,7 +12,7 @@
 //! the real part of the sum: half the K ciphertexts, lanes and products. The weights stay real and the values
 //! complex, z_v = v_j + i·v_{j + head_dim/2}; the output projection takes them by row halves.
 
-use crate::contract::{Complex64, Error, Evaluator, Level, Result};
+use crate::contract::{Complex64, Error, Level, Result};
 
 use super::{CacheLayout, Grouping, HeadForm, HeadLayout, Order, ScoreLayout};
 
@@ -272,9 +272,4 @@ impl AttentionPlan {
             remedy: "pass what the plan of this layer produced".to_owned(),
         })
     }
-}
-
-/// x + x̄.
-pub(super) fn double_real<E: Evaluator>(evaluator: &E, x: &E::Ciphertext) -> Result<E::Ciphertext> {
-    evaluator.add(x, &evaluator.conjugate(x)?)
 }

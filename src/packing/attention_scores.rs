@@ -3,9 +3,9 @@
 //! q is copied over the token slots, multiplied with every K ciphertext, summed over head dimensions (a cyclic sum,
 //! so the result stands in every head block) and masked into its place of a score ciphertext.
 
+use crate::circuits::complex_parts::twice_real_part;
 use crate::contract::{Complex64, Error, Evaluator, Result};
 
-use super::attention::double_real;
 use super::cache::Stored;
 use super::sums::{signed, sum_strided};
 use super::{AttentionPlan, HeadForm, KeyValueCache, Packed};
@@ -115,7 +115,7 @@ impl AttentionPlan {
         scores
             .into_iter()
             .flatten()
-            .map(|score| if complex { double_real(evaluator, &score) } else { Ok(score) })
+            .map(|score| if complex { twice_real_part(evaluator, &score) } else { Ok(score) })
             .collect()
     }
 

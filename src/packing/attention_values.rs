@@ -1,9 +1,9 @@
 //! Weighted sums over the encrypted KV cache: the weights, rotated by whole head blocks, are multiplied with the V
 //! lanes and summed over tokens; and the sums of the weights, which the softmax divides by.
 
+use crate::circuits::complex_parts::twice_real_part;
 use crate::contract::{Complex64, Error, Evaluator, Level, Result};
 
-use super::attention::double_real;
 use super::cache::Stored;
 use super::sums::{signed, sum_strided};
 use super::{AttentionPlan, KeyValueCache, Packed};
@@ -179,7 +179,7 @@ impl AttentionPlan {
             });
         }
         let sum = sum.ok_or_else(|| Error::Internal("a group of 0 query heads".to_owned()))?;
-        let sum = if self.pairs() { double_real(evaluator, &sum)? } else { sum };
+        let sum = if self.pairs() { twice_real_part(evaluator, &sum)? } else { sum };
         Ok(Packed::new(sum, self.output_layout()?))
     }
 }

@@ -3,6 +3,7 @@
 //! A layout leaves room beside its values: a vector moved right by a few slots falls between those of another, and every
 //! place holds two, as real and imaginary part. Functions that act slot by slot may run on the bundle itself.
 
+use crate::circuits::complex_parts::{join_complex, split_complex};
 use crate::contract::{Complex64, Error, Evaluator, Result};
 
 use super::sums::signed;
@@ -68,7 +69,7 @@ impl Bundle {
                 vector.require(&self.layout, "bundle")?;
                 sum = Some(match sum {
                     None => vector.ciphertext.clone(),
-                    Some(real) => evaluator.add(&real, &evaluator.mul_by_i(&vector.ciphertext)?)?,
+                    Some(real) => join_complex(evaluator, &real, &vector.ciphertext)?,
                 });
             }
             if let Some(sum) = sum {
@@ -90,9 +91,7 @@ impl Bundle {
         bundle: &E::Ciphertext,
         factor: f64,
     ) -> Result<Vec<Packed<E::Ciphertext>>> {
-        let conjugate = evaluator.conjugate(bundle)?;
-        let real = evaluator.add(bundle, &conjugate)?;
-        let imaginary = evaluator.mul_by_i(&evaluator.sub(&conjugate, bundle)?)?;
+        let (real, imaginary) = split_complex(evaluator, bundle)?;
         let places = self.vectors.div_ceil(2);
         let steps: Vec<i64> = (0..places).map(|place| signed(place * self.spacing())).collect();
         let one_place = places == 1;

@@ -4,6 +4,7 @@
 //! as its real part. [`pair_terms`] and [`real_part_terms`] halve the weights, so that the conjugate sums here, which
 //! double, return the values themselves at no level.
 
+use crate::circuits::complex_parts::{self, join_complex, split_complex};
 use crate::contract::{Complex64, Evaluator, Result};
 
 use super::{Packed, Term};
@@ -25,9 +26,7 @@ pub fn real_part_terms(first: Term, second: Term) -> Vec<Term> {
 /// # Errors
 /// Those of [`Evaluator::conjugate`].
 pub fn split<E: Evaluator>(evaluator: &E, y: &Packed<E::Ciphertext>) -> Result<[Packed<E::Ciphertext>; 2]> {
-    let conjugate = evaluator.conjugate(&y.ciphertext)?;
-    let real = evaluator.add(&y.ciphertext, &conjugate)?;
-    let imaginary = evaluator.mul_by_i(&evaluator.sub(&conjugate, &y.ciphertext)?)?;
+    let (real, imaginary) = split_complex(evaluator, &y.ciphertext)?;
     Ok([Packed::new(real, y.layout), Packed::new(imaginary, y.layout)])
 }
 
@@ -39,7 +38,7 @@ pub fn twice_real_part<E: Evaluator>(
     evaluator: &E,
     y: &Packed<E::Ciphertext>,
 ) -> Result<Packed<E::Ciphertext>> {
-    y.map(|y| evaluator.add(y, &evaluator.conjugate(y)?))
+    y.map(|y| complex_parts::twice_real_part(evaluator, y))
 }
 
 /// a + i·b of two vectors of one layout, level and scale. Free.
@@ -52,5 +51,5 @@ pub fn join<E: Evaluator>(
     b: &Packed<E::Ciphertext>,
 ) -> Result<Packed<E::Ciphertext>> {
     b.require(&a.layout, "join as real and imaginary part")?;
-    a.map(|a| evaluator.add(a, &evaluator.mul_by_i(&b.ciphertext)?))
+    a.map(|a| join_complex(evaluator, a, &b.ciphertext))
 }

@@ -1,8 +1,8 @@
 //! Fast base conversion: residues modulo q_1 … q_k to residues modulo other primes.
 //!
-//! Halevi–Polyakov–Shoup 2019, §2 (and Cheon et al. 2018, "full RNS CKKS"): with Q = Π q_i and
-//! y_i = [x · (Q/q_i)^{-1}]_{q_i}, Σ y_i · Q/q_i = x + u·Q for a small integer u. The y_i are centred, so that |u| ≤ k/2
-//! and u = 0 for a single centred source. [`BaseConversion::centred`] takes u = round(Σ y_i/q_i) off: what is converted is
+//! Halevi–Polyakov–Shoup 2019, §2 (and Cheon et al. 2018, "full RNS CKKS"): with Q = Π q_i and y_i = [x ·
+//! (Q/q_i)^{-1}]_{q_i}, Σ y_i · Q/q_i = x + u·Q for a small integer u. The y_i are centred, so that |u| ≤ k/2 and u =
+//! 0 for a single centred source. [`BaseConversion::centred`] takes u = round(Σ y_i/q_i) off: what is converted is
 //! then the representative of x in [−Q/2, Q/2]. Coefficient domain.
 
 use rayon::prelude::*;
@@ -14,7 +14,7 @@ use crate::contract::{Error, Result};
 /// Words of a row handled by one task: small enough to share between threads, large enough to amortize its start.
 const TASK_WORDS: usize = 4096;
 
-/// The same for a centred conversion, which keeps as many quotients on the stack.
+/// Words of a row handled by one task of a centred conversion, which keeps as many quotients on the stack.
 const CENTRED_TASK_WORDS: usize = 1024;
 
 /// Constants of a conversion from one set of primes to another.
@@ -48,8 +48,8 @@ impl<'a> BaseConversion<'a> {
         Self { sources, weights, targets, columns, centred: false }
     }
 
-    /// The same conversion of the centred representative: one more term for every target. (u is found in f64: within 2^-50
-    /// of half a modulus it may be the neighbour's, which is as near.)
+    /// Turns this into a conversion of the centred representative: one more term for every target. (u is found in
+    /// f64: within 2^-50 of half a modulus it may be the neighbour's, which is as near.)
     #[must_use]
     pub fn centred(mut self) -> Self {
         for (target, column) in self.targets.iter().zip(&mut self.columns) {

@@ -1,9 +1,8 @@
 //! A ring degree with all primes of a scheme: the moduli chain and the special primes.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use rayon::prelude::*;
 
+use super::buffer::Workspace;
 use super::kernels::Kernels;
 use super::{NttPlan, Prime};
 use crate::contract::{Error, Result};
@@ -23,13 +22,12 @@ struct LimbContext {
     plan: NttPlan,
 }
 
-/// Ring degree, primes, transforms, kernels, and reused workspaces. Shared by everything under one set of parameters.
+/// Ring degree, primes, transforms and kernels. Shared by everything under one set of parameters.
 pub struct RingContext {
     log2_n: u32,
     kernels: Kernels,
     chain: Vec<LimbContext>,
     special: Vec<LimbContext>,
-    workspaces: Mutex<Vec<Vec<u64>>>,
 }
 
 impl RingContext {
@@ -41,7 +39,7 @@ impl RingContext {
         Self::with_kernels(log2_n, chain, special, Kernels::detect())
     }
 
-    /// The same with the kernels given, for tests that compare them.
+    /// Context on the kernels given, for tests that compare them.
     ///
     /// # Errors
     /// Those of [`RingContext::new`].
@@ -70,13 +68,7 @@ impl RingContext {
                 })
                 .collect()
         };
-        Ok(Self {
-            log2_n,
-            kernels,
-            chain: make(chain)?,
-            special: make(special)?,
-            workspaces: Mutex::new(Vec::new()),
-        })
+        Ok(Self { log2_n, kernels, chain: make(chain)?, special: make(special)? })
     }
 
     /// log2 of the ring degree N.
@@ -133,43 +125,11 @@ impl RingContext {
         .ok_or_else(|| Error::Internal(format!("no limb {limb:?}")))
     }
 
-    /// A zeroed or stale row buffer of `words` words from the pool of workspaces; it returns there when dropped.
+    /// `words` words with unspecified contents for a short while, from the pool of buffers; they return there when
+    /// dropped.
     #[must_use]
-    pub fn workspace(self: &Arc<Self>, words: usize) -> Workspace {
-        Workspace { buffer: self.take_buffer(words), context: Arc::clone(self) }
-    }
-
-    /// A buffer of `words` words with unspecified contents, from the pool when one there is large enough.
-    pub(super) fn take_buffer(&self, words: usize) -> Vec<u64> {
-        let mut pool = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
-        // The smallest buffer that fits, so that large ones stay for those who need them.
-        let best = pool
-            .iter()
-            .enumerate()
-            .filter(|(_, buffer)| buffer.capacity() >= words)
-            .min_by_key(|(_, buffer)| buffer.capacity())
-            .map(|(index, _)| index);
-        let mut buffer = best.map(|index| pool.swap_remove(index)).unwrap_or_default();
-        drop(pool);
-        buffer.resize(words, 0);
-        buffer
-    }
-
-    /// Puts a buffer into the pool.
-    pub(super) fn return_buffer(&self, buffer: Vec<u64>) {
-        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
-    }
-
-    /// Bytes held by idle workspaces.
-    #[must_use]
-    pub fn idle_workspace_bytes(&self) -> usize {
-        let pool = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
-        pool.iter().map(|buffer| 8 * buffer.capacity()).sum()
-    }
-
-    /// Frees the idle workspaces.
-    pub fn release_workspaces(&self) {
-        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    pub fn workspace(&self, words: usize) -> Workspace {
+        Workspace::new(words, self.degree())
     }
 }
 
@@ -181,43 +141,5 @@ impl std::fmt::Debug for RingContext {
             .field("chain_limbs", &self.chain.len())
             .field("special_limbs", &self.special.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// A buffer borrowed from a [`RingContext`]. Its contents are unspecified at first; it never holds secrets.
-pub struct Workspace {
-    buffer: Vec<u64>,
-    context: Arc<RingContext>,
-}
-
-impl Workspace {
-    /// The rows of `degree` words, in order.
-    pub fn rows(&self) -> impl Iterator<Item = &[u64]> {
-        self.buffer.chunks_exact(self.context.degree())
-    }
-
-    /// The rows, writable.
-    pub fn rows_mut(&mut self) -> std::slice::ChunksExactMut<'_, u64> {
-        let degree = self.context.degree();
-        self.buffer.chunks_exact_mut(degree)
-    }
-}
-
-impl std::ops::Deref for Workspace {
-    type Target = [u64];
-    fn deref(&self) -> &[u64] {
-        &self.buffer
-    }
-}
-
-impl std::ops::DerefMut for Workspace {
-    fn deref_mut(&mut self) -> &mut [u64] {
-        &mut self.buffer
-    }
-}
-
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        self.context.return_buffer(std::mem::take(&mut self.buffer));
     }
 }

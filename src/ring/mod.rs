@@ -7,20 +7,21 @@ mod automorphism;
 mod base_conversion;
 mod buffer;
 mod context;
+mod division;
 pub mod kernels;
 mod ntt;
 mod polynomial;
 mod prime;
 mod radix52;
 mod sampling;
-mod temporary;
 
 pub use automorphism::{Automorphism, conjugation_element, inverse_element, rotation_element};
 pub use base_conversion::BaseConversion;
-pub use buffer::idle_polynomial_bytes;
-pub use context::{Limb, RingContext, Workspace};
+pub use buffer::{Workspace, idle_bytes};
+pub use context::{Limb, RingContext};
 pub use ntt::NttPlan;
 pub use polynomial::{Coefficients, Domain, Evaluations, RnsPolynomial};
 pub use prime::{MAX_PRIME_BITS, Prime, primes_near};
-pub use sampling::{Randomness, Seed, sample_error, sample_sparse_ternary, sample_ternary, uniform_limb};
-pub use temporary::Temporary;
+pub use sampling::{
+    ERROR_VARIANCE, Randomness, Seed, sample_error, sample_sparse_ternary, sample_ternary, uniform_limb,
+};

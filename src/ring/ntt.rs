@@ -1,8 +1,9 @@
 //! Negacyclic NTT of one prime: `tfhe-ntt`, or our f64 kernel where AVX2 and FMA exist but AVX512-IFMA does not.
 //!
 //! Forward takes coefficients in natural order to evaluations in bit-reversed order: index i is the value at
-//! ψ^{2·brv(i)+1}. Both implementations use the root that `tfhe-ntt` chooses and give the same bits. Every plan is tested
-//! when it is made, because `tfhe-ntt` 0.7.1 computes wrong products for some primes near 2^51 (larger than any here).
+//! ψ^{2·brv(i)+1}. Both implementations use the root that `tfhe-ntt` chooses and give the same bits. Every plan is
+//! tested when it is made, because `tfhe-ntt` 0.7.1 computes wrong products for some primes near 2^51 (larger than
+//! any here).
 
 use super::Prime;
 use super::kernels::{FmaNtt, Kernels};

@@ -1,12 +1,11 @@
 //! RNS polynomials with their domain in the type.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
-use super::{Automorphism, BaseConversion, Limb, Prime, RingContext};
+use super::{Automorphism, Limb, Prime, RingContext};
 use crate::contract::{Error, Result};
 
 /// Domain of the residues of a polynomial.
@@ -23,11 +22,11 @@ pub struct Evaluations;
 impl Domain for Coefficients {}
 impl Domain for Evaluations {}
 
-/// A polynomial as residues modulo the first `chain_limbs` primes of the chain, then `special_limbs` special primes; flat,
-/// limb-major, N words a limb.
+/// A polynomial as residues modulo the first `chain_limbs` primes of the chain, then `special_limbs` special primes;
+/// flat, limb-major, N words a limb.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RnsPolynomial<D> {
-    data: Buffer,
+    pub(super) data: Buffer,
     chain_limbs: usize,
     special_limbs: usize,
     domain: PhantomData<D>,
@@ -80,16 +79,6 @@ impl<D: Domain> RnsPolynomial<D> {
             }
         }
         Ok(polynomial)
-    }
-
-    /// A polynomial on a buffer of the right number of words.
-    pub(super) fn from_buffer(data: Vec<u64>, chain_limbs: usize, special_limbs: usize) -> Self {
-        Self { data: data.into(), chain_limbs, special_limbs, domain: PhantomData }
-    }
-
-    /// Takes the buffer away; the polynomial must not be used after.
-    pub(super) fn take_buffer(&mut self) -> Vec<u64> {
-        self.data.take()
     }
 
     /// All words, limb-major.
@@ -229,7 +218,7 @@ impl<D: Domain> RnsPolynomial<D> {
         Ok(result)
     }
 
-    /// The same polynomial with fewer limbs of the chain and no special ones (no division).
+    /// A copy over the lowest `chain_limbs` primes of the chain, without special limbs (no division).
     ///
     /// # Errors
     /// [`Error::Internal`] when it has fewer.
@@ -308,7 +297,7 @@ impl RnsPolynomial<Evaluations> {
     /// [`Error::Internal`] when `other` lacks a limb of self.
     pub fn add_automorphism(
         &mut self,
-        ring: &Arc<RingContext>,
+        ring: &RingContext,
         other: &Self,
         automorphism: &Automorphism,
     ) -> Result<()> {
@@ -331,78 +320,6 @@ impl RnsPolynomial<Evaluations> {
         })?;
         let Self { data, chain_limbs, special_limbs, .. } = self;
         Ok(RnsPolynomial { data, chain_limbs, special_limbs, domain: PhantomData })
-    }
-
-    /// round(self / Π dropped), where the dropped limbs are all special ones and the chain limbs from `chain_limbs` on.
-    /// Rounding is to the nearest when limbs of the chain are dropped (a rescale), and off by at most half the number of
-    /// dropped limbs when all are special: a division by P happens far above the scale of the result.
-    /// Cost: one inverse NTT for each dropped limb, one NTT for each that stays.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] when there are fewer limbs than should stay.
-    pub fn divide_by_dropped_limbs(&self, ring: &Arc<RingContext>, chain_limbs: usize) -> Result<Self> {
-        if chain_limbs > self.chain_limbs {
-            return Err(Error::Internal(format!("{} limbs cannot become {chain_limbs}", self.chain_limbs)));
-        }
-        let mut result = Self::unspecified(ring, chain_limbs, 0);
-        self.divide_into(ring, &mut result)?;
-        Ok(result)
-    }
-
-    /// The same into `result`, whose limbs are those that stay; what it held before does not matter.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] when `result` has special limbs or more of the chain than self.
-    pub fn divide_into(&self, ring: &Arc<RingContext>, result: &mut Self) -> Result<()> {
-        let chain_limbs = result.chain_limbs;
-        if result.special_limbs > 0 || chain_limbs > self.chain_limbs {
-            return Err(Error::Internal(format!("{} limbs cannot become {chain_limbs}", self.chain_limbs)));
-        }
-        let dropped: Vec<Limb> = (chain_limbs..self.chain_limbs)
-            .map(Limb::Chain)
-            .chain((0..self.special_limbs).map(Limb::Special))
-            .collect();
-        let mut sources = ring.workspace(dropped.len() * ring.degree());
-        sources.par_chunks_exact_mut(ring.degree()).zip(&dropped).try_for_each(
-            |(row, limb)| -> Result<()> {
-                row.copy_from_slice(self.row(ring, *limb)?);
-                ring.plan(*limb)?.inverse(row);
-                Ok(())
-            },
-        )?;
-        let kept: Vec<Limb> = (0..chain_limbs).map(Limb::Chain).collect();
-        let primes =
-            |limbs: &[Limb]| limbs.iter().map(|limb| ring.prime(*limb)).collect::<Result<Vec<&Prime>>>();
-        let mut conversion = BaseConversion::new(primes(&dropped)?, primes(&kept)?);
-        if dropped.len() > 1 && chain_limbs < self.chain_limbs {
-            conversion = conversion.centred();
-        }
-        let mut remainder = ring.workspace(chain_limbs * ring.degree());
-        if dropped.is_empty() {
-            // Nothing is converted: what is subtracted below is zero.
-            remainder.fill(0);
-        }
-        let rows: Vec<&[u64]> = sources.rows().collect();
-        conversion.convert(ring.kernels(), &rows, remainder.chunks_exact_mut(ring.degree()).collect())?;
-        let dropped_primes = primes(&dropped)?;
-        result
-            .data
-            .par_chunks_exact_mut(ring.degree())
-            .zip(remainder.par_chunks_exact_mut(ring.degree()))
-            .zip(&kept)
-            .try_for_each(|((row, remainder), limb)| -> Result<()> {
-                let prime = ring.prime(*limb)?;
-                let product = dropped_primes.iter().fold(1, |x, q| prime.mul(x, prime.reduce(q.value())));
-                ring.plan(*limb)?.forward(remainder);
-                ring.kernels().subtract_multiply(
-                    prime,
-                    row,
-                    self.row(ring, *limb)?,
-                    remainder,
-                    prime.inv(product),
-                );
-                Ok(())
-            })
     }
 }
 

@@ -1,8 +1,9 @@
 //! Constants of a prime for products of 52-bit words, as AVX512-IFMA computes them: the low and the high 52 bits of a
 //! product, each added to a 64-bit word.
 //!
-//! Quotients are Barrett's and Shoup's (Harvey 2014): a precomputed, rounded-down inverse gives a quotient that is too small
-//! by at most two, so the remainder is a small multiple of the prime off. All of it holds for primes of 11 to 50 bits.
+//! Quotients are Barrett's and Shoup's (Harvey 2014): a precomputed, rounded-down inverse gives a quotient that is
+//! too small by at most two, so the remainder is a small multiple of the prime off. All of it holds for primes of 11
+//! to 50 bits.
 
 /// Radix of the words: 2^52.
 const LOG2_RADIX: u32 = 52;
@@ -36,7 +37,8 @@ impl Radix52 {
         }
     }
 
-    /// ⌊2^52 · c / p⌋ for a residue c: the quotient of x · c, for a word x, is the high word of x times this, or one more.
+    /// ⌊2^52 · c / p⌋ for a residue c: the quotient of x · c, for a word x, is the high word of x times this, or one
+    /// more.
     pub(super) fn shoup(prime: u64, c: u64) -> u64 {
         ((u128::from(c) << LOG2_RADIX) / u128::from(prime)) as u64
     }
@@ -56,7 +58,8 @@ mod tests {
     }
 
     proptest! {
-        /// The bounds the vector code rests on; it subtracts with wrapping words, so a bound that fails gives wrong residues.
+        /// The bounds the vector code rests on; it subtracts with wrapping words, so a bound that fails gives wrong
+        /// residues.
         #[test]
         fn quotients_are_too_small_by_at_most_two(bits in 20i32..=50, a: u64, b: u64, word: u64) {
             let prime = Prime::new(primes_near(2f64.powi(bits), 10, 1, &[]).unwrap()[0]).unwrap();

@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 use super::{Limb, Prime};
 use crate::contract::{Error, Result};
 
-/// Variance of the error: a centred binomial of variance 10 (σ = 3.16).
-const ERROR_VARIANCE: usize = 10;
+/// Variance of the error, a centred binomial: σ = √10 = 3.162.
+pub const ERROR_VARIANCE: usize = 10;
 
 /// Seed of the uniform half of a key or ciphertext. Public.
 pub type Seed = [u8; 32];

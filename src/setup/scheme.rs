@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::security::{KeyMargin, keys_of};
 use super::{Backend, Preset};
-use crate::backend::clear::{ClearClient, ClearParameters, NoiseModel};
+use crate::backend::clear::{ClearClient, ClearParameters};
+use crate::backend::native::noise_model_n16;
 use crate::bootstrapping::BootstrapParameters;
 use crate::ckks::Parameters;
 use crate::contract::{BootstrapSummary, Error, Level, LevelChain, Result};
@@ -79,7 +80,7 @@ impl Scheme {
         let mut clear = ClearParameters::new(slots, SIMULATED_LEVELS, SIMULATED_LOG2_SCALE)?;
         clear = clear.with_bootstrapping(bootstrap);
         if let Some(noise) = noise {
-            clear = clear.with_noise(NoiseModel::native(16, noise.bootstrap_bits, noise.seed));
+            clear = clear.with_noise(noise_model_n16(noise.bootstrap_bits, noise.seed)?);
         }
         let this = Self::new(Backend::Clear, preset, slots, clear.chain.clone(), bootstrap);
         Ok(Self { clear, ..this })

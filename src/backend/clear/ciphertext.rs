@@ -1,4 +1,5 @@
-//! Ciphertexts, unrelinearized products and plaintexts of the simulator: slot values in the clear, with level and scale.
+//! Ciphertexts, unrelinearized products and plaintexts of the simulator: slot values in the clear, with level and
+//! scale.
 
 use std::sync::Arc;
 

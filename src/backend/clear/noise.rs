@@ -16,7 +16,8 @@ const WORDS_PER_SLOT: u128 = 4;
 /// What a second iteration leaves of the error of a bootstrap: `native` at N = 2^16 went from 22 to 29 bits.
 pub(crate) const SECOND_ITERATION: f64 = 1.0 / 128.0;
 
-/// Standard deviations of the noise that operations add. Simulation only: no security rests on this generator.
+/// Standard deviations of the noise that operations add, of a real or imaginary part; what `native` adds is
+/// [`crate::backend::native::noise_model`]. Simulation only: no security rests on this generator.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct NoiseModel {
     /// Seed; equal seeds and equal operation sequences give equal noise.
@@ -31,28 +32,6 @@ pub struct NoiseModel {
     pub bootstrap_relative: f64,
     /// Bootstrap of one iteration, per slot, absolute.
     pub bootstrap_absolute: f64,
-}
-
-impl NoiseModel {
-    /// What `native` adds at ring degree 2^`log2_n`, with bootstraps wrong by 2^−`bootstrap_bits` (standard deviation of a
-    /// real or imaginary part).
-    ///
-    /// Rounding by a rescale or at the end of a key switch leaves (1 + s)·u with u uniform in [−1/2, 1/2] and s uniform
-    /// ternary: N·(1 + 2N/3)/24 is the variance of a real part of a slot. Encryption by the secret key adds an error of
-    /// standard deviation 3.19 a coefficient.
-    #[must_use]
-    pub fn native(log2_n: u32, bootstrap_bits: f64, seed: u64) -> Self {
-        let n = f64::from(log2_n).exp2();
-        let rounding = (n * (1.0 + 2.0 * n / 3.0) / 24.0).sqrt();
-        Self {
-            seed,
-            encryption: 3.19 * (n / 2.0).sqrt(),
-            key_switch: rounding,
-            rescale: rounding,
-            bootstrap_relative: 0.0,
-            bootstrap_absolute: (-bootstrap_bits).exp2(),
-        }
-    }
 }
 
 /// Draws noise for one evaluator; every draw uses a fresh stream, so operations may run on several threads.
@@ -90,8 +69,8 @@ impl NoiseSource {
         self.add(values, if iterations > 1 { once * SECOND_ITERATION } else { once });
     }
 
-    /// Adds complex Gaussian noise whose real and imaginary parts have standard deviation `deviation`. Tasks draw from places of
-    /// their own in one stream, so that noise does not depend on the number of threads.
+    /// Adds complex Gaussian noise whose real and imaginary parts have standard deviation `deviation`. Tasks draw
+    /// from places of their own in one stream, so that noise does not depend on the number of threads.
     fn add(&self, values: &mut [Complex64], deviation: f64) {
         if deviation <= 0.0 {
             return;
@@ -121,7 +100,14 @@ mod tests {
 
     #[test]
     fn noise_drawn_in_tasks_is_that_of_one_stream() {
-        let source = NoiseSource::new(NoiseModel::native(12, 20.0, 5));
+        let source = NoiseSource::new(NoiseModel {
+            seed: 5,
+            encryption: 0.0,
+            key_switch: 0.0,
+            rescale: 0.0,
+            bootstrap_relative: 0.0,
+            bootstrap_absolute: 0.0,
+        });
         let mut together = vec![Complex64::ZERO; 2 * TASK + 77];
         source.add(&mut together, 0.5);
         let mut alone = vec![Complex64::ZERO; together.len()];

@@ -49,14 +49,14 @@ impl ClearParameters {
         })
     }
 
-    /// The same with bootstrapping.
+    /// These parameters with bootstrapping.
     #[must_use]
     pub fn with_bootstrapping(mut self, summary: BootstrapSummary) -> Self {
         self.bootstrapping = Some(summary);
         self
     }
 
-    /// The same with noise.
+    /// These parameters with noise.
     #[must_use]
     pub fn with_noise(mut self, noise: NoiseModel) -> Self {
         self.noise = Some(noise);

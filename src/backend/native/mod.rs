@@ -8,7 +8,9 @@ mod presets;
 
 pub use client::NativeClient;
 pub use evaluator::NativeEvaluator;
-pub use noise::{encryption_deviation, key_switch_deviation, noise_model, rescale_deviation};
+pub use noise::{
+    encryption_deviation, key_switch_deviation, noise_model, noise_model_n16, rescale_deviation,
+};
 pub use presets::{BELOW_THE_BASE, n16_levelled, test_levelled};
 
 #[cfg(test)]

@@ -38,15 +38,16 @@ impl UniformHalf<'_> {
     }
 }
 
-/// (b, a) with b = −a·s + e for a uniform a, expanded from a public seed, and a fresh error e of standard deviation √10.
+/// (b, a) with b = −a·s + e for a uniform a, expanded from a public seed, and a fresh error e of standard deviation
+/// √10.
 pub(crate) struct EncryptionOfZero {
     pub(crate) b: RnsPolynomial<Evaluations>,
     pub(crate) a: RnsPolynomial<Evaluations>,
 }
 
 impl EncryptionOfZero {
-    /// Encryption under `secret` over the lowest `chain_limbs` primes of the chain and the first `special_limbs` special ones.
-    /// The error comes from `randomness`, which nobody else may know. Cost: one NTT a limb.
+    /// Encryption under `secret` over the lowest `chain_limbs` primes of the chain and the first `special_limbs`
+    /// special ones. The error comes from `randomness`, which nobody else may know. Cost: one NTT a limb.
     ///
     /// The error is sampled into b and the product is added there, in place: nothing secret is left elsewhere.
     ///
@@ -86,8 +87,8 @@ pub(crate) fn special_product(ring: &RingContext, prime: &Prime, special_limbs: 
     })
 }
 
-/// b += P·secret on the given primes of the chain, with P the product of the special primes of b: the message of a switching
-/// key. (Modulo the special primes P is zero.)
+/// b += P·secret on the given primes of the chain, with P the product of the special primes of b: the message of a
+/// switching key. (Modulo the special primes P is zero.)
 ///
 /// # Errors
 /// [`crate::Error::Internal`] when the secret lacks one of these limbs.

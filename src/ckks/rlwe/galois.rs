@@ -1,8 +1,8 @@
 //! The key of one automorphism.
 //!
-//! A rotation left by k is X → X^g with g = 5^k modulo 2N, conjugation X → X^{−1}. The automorphism φ turns an encryption
-//! under s into one under φ(s), from which a key switch leads back. Keys here lead from s to φ^{−1}(s) instead, so that φ is
-//! applied once, after the division by P, and not to every digit before.
+//! A rotation left by k is X → X^g with g = 5^k modulo 2N, conjugation X → X^{−1}. The automorphism φ turns an
+//! encryption under s into one under φ(s), from which a key switch leads back. Keys here lead from s to φ^{−1}(s)
+//! instead, so that φ is applied once, after the division by P, and not to every digit before.
 
 use super::key_switching_key::KeySwitchingKey;
 use super::secret::SecretKey;

@@ -1,34 +1,32 @@
 //! Hybrid key switching (Han–Ki 2020): decompose into digits (ModUp), inner product with a key, divide by P (ModDown).
 //!
-//! Everything in evaluations. N = 2^16 at 24 limbs with 8 special primes: 24 inverse and 72 forward NTTs to decompose, 16
-//! and 48 to divide, 160 in all. A decomposition is shared by all rotations of one ciphertext (hoisting), and the division
-//! by P by all terms of a sum (lazy ModDown).
-
-use std::sync::Arc;
+//! Everything in evaluations. N = 2^16 at 24 limbs with 8 special primes: 24 inverse and 72 forward NTTs to
+//! decompose, 16 and 48 to divide, 160 in all. A decomposition is shared by all rotations of one ciphertext
+//! (hoisting), and the division by P by all terms of a sum (lazy ModDown).
 
 use rayon::prelude::*;
 
 use super::key_switching_key::KeySwitchingKey;
 use crate::contract::{Error, Result};
-use crate::ring::{
-    BaseConversion, Evaluations, Limb, Prime, RingContext, RnsPolynomial, Temporary, Workspace,
-};
+use crate::ring::{BaseConversion, Evaluations, Limb, Prime, RingContext, RnsPolynomial, Workspace};
 
 /// The digits of a polynomial, each extended to all limbs of the level and to the special primes.
-pub(crate) struct Decomposition {
-    /// Row (digit, limb) at index digit · limbs + limb.
+pub(crate) struct Decomposition<'a> {
+    /// On its own primes a digit is the polynomial itself.
+    polynomial: &'a RnsPolynomial<Evaluations>,
+    /// The extended rows, digit by digit: those of each digit in the order of `limbs`, without its own.
     rows: Workspace,
     limbs: Vec<Limb>,
-    chain_limbs: usize,
     special_limbs: usize,
     digits: usize,
 }
 
-impl Decomposition {
-    /// Decomposes `polynomial` (no special limbs) into digits of `special_limbs` primes.
+impl<'a> Decomposition<'a> {
+    /// Decomposes `polynomial` (no special limbs) into digits of `special_limbs` primes. Cost: one inverse NTT a
+    /// limb, and one NTT for each limb that a digit is extended to.
     pub(crate) fn new(
-        ring: &Arc<RingContext>,
-        polynomial: &RnsPolynomial<Evaluations>,
+        ring: &RingContext,
+        polynomial: &'a RnsPolynomial<Evaluations>,
         special_limbs: usize,
     ) -> Result<Self> {
         let chain_limbs = polynomial.chain_limbs();
@@ -43,18 +41,14 @@ impl Decomposition {
             Ok(())
         })?;
         let coefficients: Vec<&[u64]> = coefficients.rows().collect();
-        let mut rows = ring.workspace(digits * limbs.len() * n);
-        for (digit, digit_rows) in rows.chunks_exact_mut(limbs.len() * n).enumerate() {
+        // Every digit has all limbs but its own, of which there are `chain_limbs` in all.
+        let mut rows = ring.workspace((digits * limbs.len() - chain_limbs) * n);
+        let mut free = rows.chunks_exact_mut(n);
+        for digit in 0..digits {
             let own = digit * special_limbs..chain_limbs.min((digit + 1) * special_limbs);
-            let mut targets: Vec<(Limb, &mut [u64])> = Vec::with_capacity(limbs.len());
-            for (limb, row) in limbs.iter().zip(digit_rows.chunks_exact_mut(n)) {
-                match limb {
-                    Limb::Chain(index) if own.contains(index) => {
-                        row.copy_from_slice(polynomial.row(ring, *limb)?);
-                    }
-                    _ => targets.push((*limb, row)),
-                }
-            }
+            let others =
+                limbs.iter().filter(|limb| !matches!(limb, Limb::Chain(index) if own.contains(index)));
+            let mut targets: Vec<(Limb, &mut [u64])> = others.copied().zip(free.by_ref()).collect();
             let sources =
                 own.clone().map(|index| ring.prime(Limb::Chain(index))).collect::<Result<Vec<&Prime>>>()?;
             let primes =
@@ -71,7 +65,23 @@ impl Decomposition {
                 Ok(())
             })?;
         }
-        Ok(Self { rows, limbs, chain_limbs, special_limbs, digits })
+        Ok(Self { polynomial, rows, limbs, special_limbs, digits })
+    }
+
+    /// The row of a digit on one limb, by its index into [`Self::limbs`].
+    fn row(&self, ring: &RingContext, digit: usize, index: usize) -> Result<&[u64]> {
+        let chain_limbs = self.polynomial.chain_limbs();
+        let own = digit * self.special_limbs..chain_limbs.min((digit + 1) * self.special_limbs);
+        if own.contains(&index) {
+            return self.polynomial.row(ring, Limb::Chain(index));
+        }
+        // All digits before this one are whole: each has `special_limbs` rows fewer than there are limbs.
+        let before = digit * (self.limbs.len() - self.special_limbs);
+        let within = if index < own.start { index } else { index - own.len() };
+        let start = (before + within) * ring.degree();
+        self.rows
+            .get(start..start + ring.degree())
+            .ok_or_else(|| Error::Internal(format!("no row {index} of digit {digit}")))
     }
 
     /// All limbs: those of the level, then the special ones.
@@ -81,19 +91,21 @@ impl Decomposition {
 
     /// That `key` covers this decomposition.
     pub(crate) fn check_key(&self, key: &KeySwitchingKey) -> Result<()> {
-        if key.chain_limbs() < self.chain_limbs || key.special_limbs() != self.special_limbs {
+        let chain_limbs = self.polynomial.chain_limbs();
+        if key.chain_limbs() < chain_limbs || key.special_limbs() != self.special_limbs {
             return Err(Error::Internal(format!(
                 "key of {}+{} limbs for a decomposition of {}+{}",
                 key.chain_limbs(),
                 key.special_limbs(),
-                self.chain_limbs,
+                chain_limbs,
                 self.special_limbs
             )));
         }
         Ok(())
     }
 
-    /// Σ_d digit_d · key_d on one limb (by index into [`Self::limbs`]): the two halves of the switched polynomial times P.
+    /// Σ_d digit_d · key_d on one limb (by index into [`Self::limbs`]): the two halves of the switched polynomial
+    /// times P.
     pub(crate) fn inner_product_limb(
         &self,
         ring: &RingContext,
@@ -101,14 +113,12 @@ impl Decomposition {
         index: usize,
         out: (&mut [u64], &mut [u64]),
     ) -> Result<()> {
-        let out_of_range = || Error::Internal("limb out of range".to_owned());
-        let limb = *self.limbs.get(index).ok_or_else(out_of_range)?;
-        let n = ring.degree();
+        let limb =
+            *self.limbs.get(index).ok_or_else(|| Error::Internal(format!("no limb number {index}")))?;
         let mut digits = Vec::with_capacity(self.digits);
         let mut keys = Vec::with_capacity(self.digits);
         for (digit, (b, a)) in key.digits().iter().take(self.digits).enumerate() {
-            let start = (digit * self.limbs.len() + index) * n;
-            digits.push(self.rows.get(start..start + n).ok_or_else(out_of_range)?);
+            digits.push(self.row(ring, digit, index)?);
             keys.push((b.row(ring, limb)?, a.row(ring, limb)?));
         }
         ring.kernels().inner_product(ring.prime(limb)?, out, &digits, &keys);
@@ -116,13 +126,10 @@ impl Decomposition {
     }
 
     /// Σ_d digit_d · key_d on all limbs: modulo QP, to be divided by P.
-    pub(crate) fn inner_product(&self, ring: &Arc<RingContext>, key: &KeySwitchingKey) -> Result<Extended> {
+    pub(crate) fn inner_product(&self, ring: &RingContext, key: &KeySwitchingKey) -> Result<Extended> {
         self.check_key(key)?;
-        let mut result = Extended::new(ring, self.chain_limbs, self.special_limbs);
-        let n = ring.degree();
-        let mut rows: Vec<(&mut [u64], &mut [u64])> = Vec::with_capacity(self.limbs.len());
-        rows.extend(result.c0.rows_mut(ring).zip(result.c1.rows_mut(ring)));
-        debug_assert!(rows.iter().all(|(row, _)| row.len() == n), "rows of N words");
+        let mut result = Extended::new(ring, self.polynomial.chain_limbs(), self.special_limbs);
+        let rows: Vec<_> = result.c0.rows_mut(ring).zip(result.c1.rows_mut(ring)).collect();
         rows.into_par_iter().enumerate().try_for_each(|(index, (out_0, out_1))| {
             self.inner_product_limb(ring, key, index, (out_0, out_1))
         })?;
@@ -130,19 +137,19 @@ impl Decomposition {
     }
 }
 
-/// A pair of polynomials modulo QP in workspaces, P times the ciphertext it stands for.
+/// A pair of polynomials modulo QP, P times the ciphertext it stands for.
 #[derive(Debug)]
 pub(crate) struct Extended {
-    pub(crate) c0: Temporary,
-    pub(crate) c1: Temporary,
+    pub(crate) c0: RnsPolynomial<Evaluations>,
+    pub(crate) c1: RnsPolynomial<Evaluations>,
 }
 
 impl Extended {
     /// A pair over the given limbs with unspecified contents: every row is to be written.
-    pub(crate) fn new(ring: &Arc<RingContext>, chain_limbs: usize, special_limbs: usize) -> Self {
+    pub(crate) fn new(ring: &RingContext, chain_limbs: usize, special_limbs: usize) -> Self {
         Self {
-            c0: Temporary::new(ring, chain_limbs, special_limbs),
-            c1: Temporary::new(ring, chain_limbs, special_limbs),
+            c0: RnsPolynomial::unspecified(ring, chain_limbs, special_limbs),
+            c1: RnsPolynomial::unspecified(ring, chain_limbs, special_limbs),
         }
     }
 
@@ -155,18 +162,9 @@ impl Extended {
     /// Both halves divided by P and rounded.
     pub(crate) fn divide(
         &self,
-        ring: &Arc<RingContext>,
+        ring: &RingContext,
     ) -> Result<(RnsPolynomial<Evaluations>, RnsPolynomial<Evaluations>)> {
         let limbs = self.c0.chain_limbs();
         Ok((self.c0.divide_by_dropped_limbs(ring, limbs)?, self.c1.divide_by_dropped_limbs(ring, limbs)?))
-    }
-
-    /// The same into workspaces, for halves that something else is made of.
-    pub(crate) fn divide_in_workspace(&self, ring: &Arc<RingContext>) -> Result<(Temporary, Temporary)> {
-        let limbs = self.c0.chain_limbs();
-        let mut halves = (Temporary::new(ring, limbs, 0), Temporary::new(ring, limbs, 0));
-        self.c0.divide_into(ring, &mut halves.0)?;
-        self.c1.divide_into(ring, &mut halves.1)?;
-        Ok(halves)
     }
 }

@@ -1,7 +1,7 @@
 //! Hybrid key-switching keys (Han–Ki 2020): from a secret s' to a secret s, in digits, modulo QP.
 //!
-//! Digit d is (b_d, a_d) with b_d = −a_d·s + e_d + P·T_d·s', where T_d is 1 modulo the primes of digit d and 0 modulo the
-//! others. A key made over the lowest primes of the chain serves every level that has no more of them.
+//! Digit d is (b_d, a_d) with b_d = −a_d·s + e_d + P·T_d·s', where T_d is 1 modulo the primes of digit d and 0 modulo
+//! the others. A key made over the lowest primes of the chain serves every level that has no more of them.
 
 use rayon::prelude::*;
 
@@ -11,8 +11,8 @@ use crate::ckks::Parameters;
 use crate::contract::{Error, Result};
 use crate::ring::{Evaluations, Randomness, RingContext, RnsPolynomial, Seed};
 
-/// A key-switching key over the lowest `chain_limbs` primes of the chain and the first `special_limbs` special primes; digits
-/// of `special_limbs` primes.
+/// A key-switching key over the lowest `chain_limbs` primes of the chain and the first `special_limbs` special
+/// primes; digits of `special_limbs` primes.
 #[derive(Clone, Debug)]
 pub struct KeySwitchingKey {
     /// (b_d, a_d) for each digit.
@@ -24,7 +24,8 @@ pub struct KeySwitchingKey {
 }
 
 impl KeySwitchingKey {
-    /// Key from the secret `from` to the secret `to`, both over at least the key's limbs. One encryption of zero a digit.
+    /// Key from the secret `from` to the secret `to`, both over at least the key's limbs. One encryption of zero a
+    /// digit.
     ///
     /// # Errors
     /// [`Error::Internal`] for limbs that do not exist.

@@ -1,8 +1,8 @@
 //! RLWE under CKKS: secrets, encryptions of zero, hybrid key switching and the evaluation keys. Knows nothing of slots,
 //! scales or plaintexts.
 //!
-//! Everything here is a pair (b, a) with b + a·s small modulo the primes it stands on. Imports run one way, downwards in
-//! this list; of the rest of [`crate::ckks`] only the parameters and the container are used:
+//! Everything here is a pair (b, a) with b + a·s small modulo the primes it stands on. Imports run one way, downwards
+//! in this list; of the rest of [`crate::ckks`] only the parameters and the container are used:
 //!
 //! | file | what |
 //! |---|---|

@@ -13,7 +13,8 @@ use crate::ring::{
 /// A polynomial that nobody but the holder of the secret key may see: the secret, its square and images, an ephemeral
 /// secret, the randomness of a public-key encryption, a message before encryption or after decryption.
 ///
-/// Its words are wiped before their buffer returns to the pool. Neither `Clone` nor printed; what reads it borrows its rows.
+/// Its words are wiped before their buffer returns to the pool. Neither `Clone` nor printed; what reads it borrows
+/// its rows.
 pub(crate) struct SecretPolynomial<D: Domain>(RnsPolynomial<D>);
 
 impl<D: Domain> SecretPolynomial<D> {
@@ -105,7 +106,8 @@ impl<D: Domain> Drop for SecretPolynomial<D> {
     }
 }
 
-/// A ternary secret s, as coefficients and as evaluations over all primes. Wiped when dropped, neither `Clone` nor printed.
+/// A ternary secret s, as coefficients and as evaluations over all primes. Wiped when dropped, neither `Clone` nor
+/// printed.
 pub struct SecretKey {
     coefficients: Zeroizing<Vec<i64>>,
     evaluations: SecretPolynomial<Evaluations>,
@@ -120,8 +122,8 @@ impl SecretKey {
         Self::from_coefficients(parameters, sample_ternary(parameters.ring().degree(), randomness))
     }
 
-    /// An ephemeral sparse ternary secret of Hamming weight `weight`, for sparse-secret encapsulation only: its keys must stay
-    /// below a much smaller modulus.
+    /// An ephemeral sparse ternary secret of Hamming weight `weight`, for sparse-secret encapsulation only: its keys
+    /// must stay below a much smaller modulus.
     ///
     /// # Errors
     /// [`crate::Error::Parameters`] when the weight exceeds the degree.
@@ -164,8 +166,8 @@ mod tests {
     use super::*;
     use crate::ring::primes_near;
 
-    /// Buffers of dropped secrets come back from the pool as zeros. Other tests use the same pool and may have been there in
-    /// between, hence the tries; without wiping none of them would find zeros.
+    /// Buffers of dropped secrets come back from the pool as zeros. Other tests use the same pool and may have been
+    /// there in between, hence the tries; without wiping none of them would find zeros.
     #[test]
     fn dropped_secrets_are_wiped_before_their_buffer_is_used_again() {
         // Large enough to be pooled.

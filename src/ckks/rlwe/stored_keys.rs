@@ -1,9 +1,10 @@
 //! Evaluation keys at rest: the whole set of one client, as one container, streamed.
 //!
-//! The first section is the table of keys: for each its role, rotation step and level, three u64. Every further section is
-//! one key: limbs and special limbs, the seed of its uniform halves, and the halves b_d as evaluations. Keys stand in one
-//! order (relinearization, conjugation, rotations by step), so equal sets are equal bytes. Sizes follow from the table and
-//! the parameters and must agree with what the container states; memory is taken key by key as the data arrives.
+//! The first section is the table of keys: for each its role, rotation step and level, three u64. Every further
+//! section is one key: limbs and special limbs, the seed of its uniform halves, and the halves b_d as evaluations.
+//! Keys stand in one order (relinearization, conjugation, rotations by step), so equal sets are equal bytes. Sizes
+//! follow from the table and the parameters and must agree with what the container states; memory is taken key by key
+//! as the data arrives.
 
 use std::io::{BufReader, Read, Write};
 use std::path::Path;

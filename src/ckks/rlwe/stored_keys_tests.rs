@@ -132,8 +132,8 @@ fn keys_of_other_parameters_and_other_objects_are_refused() {
     assert!(refused(&small, &secret).contains("secret key"), "a secret key");
 }
 
-/// Sizes, roles, steps, levels and residues that no writer writes, under a checksum that fits. Offsets: 48 bytes of header,
-/// five lengths, then the table with 24 bytes an entry, then the first key.
+/// Sizes, roles, steps, levels and residues that no writer writes, under a checksum that fits. Offsets: 48 bytes of
+/// header, five lengths, then the table with 24 bytes an entry, then the first key.
 #[test]
 fn oversized_and_impossible_numbers_are_refused_before_anything_is_allocated_for_them() {
     let client = client(5);

@@ -206,29 +206,22 @@ pub(super) fn multiply_scalar(token: FmaToken, prime: &Prime, out: &mut [u64], a
     detected!(token, run(prime, out, a, c));
 }
 
-pub(super) fn subtract_multiply(
-    token: FmaToken,
-    prime: &Prime,
-    out: &mut [u64],
-    a: &[u64],
-    b: &[u64],
-    c: u64,
-) {
+pub(super) fn subtract_multiply(token: FmaToken, prime: &Prime, row: &mut [u64], a: &[u64], c: u64) {
     #[target_feature(enable = "avx2,fma")]
-    fn run(prime: &Prime, out: &mut [u64], a: &[u64], b: &[u64], c: u64) {
-        check(out.len(), &[a.len(), b.len()]);
+    fn run(prime: &Prime, row: &mut [u64], a: &[u64], c: u64) {
+        check(row.len(), &[a.len()]);
         let vector = VectorPrime::new(prime);
         let c = _mm256_set1_pd(c as f64);
-        for k in (0..out.len()).step_by(4) {
+        for k in (0..row.len()).step_by(4) {
             // SAFETY: k + 4 ≤ the checked common length.
             unsafe {
-                let difference = _mm256_sub_pd(load(a.as_ptr().add(k)), load(b.as_ptr().add(k)));
+                let difference = _mm256_sub_pd(load(a.as_ptr().add(k)), load(row.as_ptr().add(k)));
                 let r = vector.multiply(difference, c);
-                store(out.as_mut_ptr().add(k), vector.canonical(r));
+                store(row.as_mut_ptr().add(k), vector.canonical(r));
             }
         }
     }
-    detected!(token, run(prime, out, a, b, c));
+    detected!(token, run(prime, row, a, c));
 }
 
 pub(super) fn multiply_scalar_accumulate(
@@ -311,7 +304,8 @@ fn split(x: __m256d) -> (__m256d, __m256d) {
     (high, _mm256_fnmadd_pd(high, _mm256_set1_pd(SPLIT), x))
 }
 
-/// Most sources whose split products sum exactly: |high|, |low| ≤ 2^24 and the middle sums two of them, 2^49 · 15 < 2^53.
+/// Most sources whose split products sum exactly: |high|, |low| ≤ 2^24 and the middle sums two of them, 2^49 · 15 <
+/// 2^53.
 const MAX_SOURCES: usize = 15;
 
 pub(super) fn convert_base(

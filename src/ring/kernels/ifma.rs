@@ -138,20 +138,13 @@ pub(super) fn multiply_scalar_accumulate(
     detected!(token, run(prime, accumulator, a, c));
 }
 
-pub(super) fn subtract_multiply(
-    token: IfmaToken,
-    prime: &Prime,
-    out: &mut [u64],
-    a: &[u64],
-    b: &[u64],
-    c: u64,
-) {
+pub(super) fn subtract_multiply(token: IfmaToken, prime: &Prime, row: &mut [u64], a: &[u64], c: u64) {
     #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-    fn run(prime: &Prime, out: &mut [u64], a: &[u64], b: &[u64], c: u64) {
+    fn run(prime: &Prime, row: &mut [u64], a: &[u64], c: u64) {
         let (lanes, c) = (Lanes::new(prime), Lanes::factor(prime, c));
-        zip(out, a, b, |a, b| lanes.below_p(lanes.multiply_by(lanes.sub(a, b), c)));
+        fold(row, a, |x, a| lanes.below_p(lanes.multiply_by(lanes.sub(a, x), c)));
     }
-    detected!(token, run(prime, out, a, b, c));
+    detected!(token, run(prime, row, a, c));
 }
 
 pub(super) fn reduce_floats(token: IfmaToken, prime: &Prime, out: &mut [u64], values: &[f64]) {

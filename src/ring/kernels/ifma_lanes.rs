@@ -1,8 +1,8 @@
 //! Eight words of 52 bits in an AVX-512 register: loads, stores, and arithmetic modulo one prime.
 //!
-//! AVX512-IFMA multiplies the low 52 bits of two words and adds the low or the high 52 bits of the product to a 64-bit word.
-//! Residues stay below 4 p < 2^52 between steps; subtracting wraps modulo 2^52, and minima take multiples of the prime away.
-//! The bounds of the quotients are in [`super::super::radix52`].
+//! AVX512-IFMA multiplies the low 52 bits of two words and adds the low or the high 52 bits of the product to a
+//! 64-bit word. Residues stay below 4 p < 2^52 between steps; subtracting wraps modulo 2^52, and minima take
+//! multiples of the prime away. The bounds of the quotients are in [`super::super::radix52`].
 
 #![allow(unsafe_code)] // vector loads and stores of arrays of eight words
 
@@ -14,7 +14,8 @@ use super::super::radix52::Radix52;
 /// Words in a register.
 pub(super) const LANES: usize = 8;
 
-/// Sums of so many products of residues stay below 2^104, so that their high part is a word: 16 (2^50 − 1)^2 + 2^52 < 2^104.
+/// Sums of so many products of residues stay below 2^104, so that their high part is a word: 16 (2^50 − 1)^2 + 2^52 <
+/// 2^104.
 pub(super) const MAX_PRODUCTS: usize = 16;
 
 /// Eight words.

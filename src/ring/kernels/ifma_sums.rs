@@ -87,8 +87,8 @@ fn sum(
     (lanes.canonical(total.0), lanes.canonical(total.1))
 }
 
-/// A residue a stands for its centred representative y; y + ⌊q/2⌋ lies in [0, q), and is a + ⌊q/2⌋ modulo q. The sources are
-/// shifted so, and Σ_i ⌊q_i/2⌋ · factor_i is taken from every target.
+/// A residue a stands for its centred representative y; y + ⌊q/2⌋ lies in [0, q), and is a + ⌊q/2⌋ modulo q. The
+/// sources are shifted so, and Σ_i ⌊q_i/2⌋ · factor_i is taken from every target.
 pub(super) fn convert_base(
     token: IfmaToken,
     sources: &[(&Prime, u64, &[u64])],

@@ -1,7 +1,8 @@
 //! The hot loops, each in a portable form and in SIMD forms chosen once at run time.
 //!
 //! All inputs and outputs are canonical residues of primes below 2^50, so every form gives the same bits; the tests
-//! compare them. Rows are slices of equal length (a limb, or a block of one): a multiple of 4 for `Fma`, any for the others.
+//! compare them. Rows are slices of equal length (a limb, or a block of one): a multiple of 4 for `Fma`, any for the
+//! others.
 //!
 //! | form | arithmetic | when |
 //! |---|---|---|
@@ -141,14 +142,14 @@ impl Kernels {
         }
     }
 
-    /// out = (a − b) · c for a constant c: the last step of a division by dropped limbs.
-    pub fn subtract_multiply(self, prime: &Prime, out: &mut [u64], a: &[u64], b: &[u64], c: u64) {
+    /// row = (a − row) · c for a constant c, in place: the last step of a division by dropped limbs.
+    pub fn subtract_multiply(self, prime: &Prime, row: &mut [u64], a: &[u64], c: u64) {
         match self {
-            Self::Portable => portable::subtract_multiply(prime, out, a, b, c),
+            Self::Portable => portable::subtract_multiply(prime, row, a, c),
             #[cfg(target_arch = "x86_64")]
-            Self::Fma(token) => fma::subtract_multiply(token, prime, out, a, b, c),
+            Self::Fma(token) => fma::subtract_multiply(token, prime, row, a, c),
             #[cfg(target_arch = "x86_64")]
-            Self::Ifma(token) => ifma::subtract_multiply(token, prime, out, a, b, c),
+            Self::Ifma(token) => ifma::subtract_multiply(token, prime, row, a, c),
         }
     }
 
@@ -234,8 +235,8 @@ impl Kernels {
         }
     }
 
-    /// out = round(Σ_i y_i/q_i) modulo the first q, with y_i as in [`Self::convert_base`]: how often the product of the sources
-    /// is contained in Σ_i y_i·(Q/q_i). Sums in f64, in the order of the sources.
+    /// out = round(Σ_i y_i/q_i) modulo the first q, with y_i as in [`Self::convert_base`]: how often the product of
+    /// the sources is contained in Σ_i y_i·(Q/q_i). Sums in f64, in the order of the sources.
     pub fn conversion_quotients(self, sources: &[(&Prime, u64, &[u64])], out: &mut [u64]) {
         match self {
             Self::Portable => portable::conversion_quotients(sources, out),

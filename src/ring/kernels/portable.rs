@@ -35,9 +35,9 @@ pub(super) fn multiply_scalar(prime: &Prime, out: &mut [u64], a: &[u64], c: u64)
     }
 }
 
-pub(super) fn subtract_multiply(prime: &Prime, out: &mut [u64], a: &[u64], b: &[u64], c: u64) {
-    for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-        *out = prime.mul(prime.sub(*a, *b), c);
+pub(super) fn subtract_multiply(prime: &Prime, row: &mut [u64], a: &[u64], c: u64) {
+    for (x, a) in row.iter_mut().zip(a) {
+        *x = prime.mul(prime.sub(*a, *x), c);
     }
 }
 

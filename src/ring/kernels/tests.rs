@@ -52,7 +52,7 @@ fn compare_rows(kernels: Kernels, p: &Prime, a: &[u64], b: &[u64], c: u64) {
     same("multiply_accumulate", &|k, out| k.multiply_accumulate(p, out, a, b));
     same("multiply_scalar", &|k, out| k.multiply_scalar(p, out, b, c));
     same("multiply_scalar_accumulate", &|k, out| k.multiply_scalar_accumulate(p, out, b, c));
-    same("subtract_multiply", &|k, out| k.subtract_multiply(p, out, a, b, c));
+    same("subtract_multiply", &|k, out| k.subtract_multiply(p, out, b, c));
     same("add", &|k, out| k.add(p, out, a, b));
     same("add_assign", &|k, out| k.add_assign(p, out, b));
     same("sub", &|k, out| k.sub(p, out, a, b));
