@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     let Some(bootstrap) = server.bootstrapping() else { unreachable!("its keys were asked for") };
 
     let mut wanted: Vec<Complex64> =
-        (0..slots).map(|s| Complex64::new((s as f64 * 0.1).cos(), (s as f64 * 0.37).sin()) * 0.99).collect();
+        (0..slots).map(|s| Complex64::from_polar(0.99, s as f64 * 0.37)).collect();
     let mut x = client.encrypt(&wanted, bootstrap.output_level)?;
     println!("encrypted at {}: {:.1?} bits", x.level(), bits(&client.decrypt(&x)?, &wanted));
 

@@ -10,11 +10,11 @@ use crate::decoder::values::LayerValue;
 /// A step of a layer, or the output head behind the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Step {
-    /// Mask, square and sum of the norm before attention.
+    /// Norm before attention: mask, square and sum.
     InputNormSquare,
-    /// Its 1/√.
+    /// Norm before attention: 1/√.
     InputNormRoot,
-    /// Its product.
+    /// Norm before attention: product of stream and root.
     InputNormScale,
     /// Projections to queries, keys and values.
     QueryKeyValue,
@@ -24,29 +24,29 @@ pub enum Step {
     Append,
     /// Q·Kᵀ.
     Scores,
-    /// exp.
+    /// exp of the scores.
     Exponential,
-    /// Sums of the weights.
+    /// Sums of the softmax's weights.
     Denominator,
     /// Weights times cached values.
     Values,
-    /// Iterations of the inverse before the refresh; denominator and numerator leave as one complex vector.
+    /// Iterations of the inverse before its bootstrap; denominator and numerator leave as one complex vector.
     DivideFirst,
-    /// Their split, and the iterations after the refresh.
+    /// Split of denominator and numerator, and the iterations behind their bootstrap.
     DivideLast,
     /// Output projection and mask.
     Output,
     /// Residual sum after attention.
     AttentionResidual,
-    /// Mask, square and sum of the norm before the MLP.
+    /// Norm before the MLP: mask, square and sum.
     PostNormSquare,
-    /// Its 1/√.
+    /// Norm before the MLP: 1/√.
     PostNormRoot,
-    /// Its product.
+    /// Norm before the MLP: product of stream and root.
     PostNormScale,
     /// up + i·gate in one product, and mask.
     UpGate,
-    /// Split of up and gate, and SiLU.
+    /// Split of up and gate, and SiLU of the gate.
     Activation,
     /// SiLU(gate) · up.
     GateProduct,
@@ -106,7 +106,7 @@ impl Step {
         Self::Append,
     ];
 
-    /// Its name in cost files and plans.
+    /// Name of the step in cost files and plans.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -187,7 +187,7 @@ impl Step {
         }
     }
 
-    /// What its bootstrap is called in reports of progress.
+    /// What the bootstrap before the step is called in reports of progress.
     #[must_use]
     pub fn stage(self) -> &'static str {
         match self {

@@ -34,7 +34,7 @@ pub fn typical_ranges(config: &LlamaConfig) -> Result<DecoderRanges> {
         heads: vec![head; config.num_attention_heads],
         middle_residual: stream.clone(),
         post_norm: Interval::new(0.1, 12.0)?,
-        gate: Interval::new(-14.0, 14.0)?,
+        gate: Interval::new(-10.0, 10.0)?,
         up: 16.0,
         residual: stream,
     };

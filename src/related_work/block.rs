@@ -93,12 +93,6 @@ impl BlockPlan {
         Ok(Self { shape, residual, feed_forward, attention })
     }
 
-    /// The dimensions.
-    #[must_use]
-    pub fn shape(&self) -> BlockShape {
-        self.shape
-    }
-
     /// Layout of the residual stream: compact.
     #[must_use]
     pub fn residual(&self) -> VectorLayout {
