@@ -389,6 +389,10 @@ impl Bench {
             eprintln!("decode step {} of {}", round + 1, self.rounds);
             let (mut state, mut last, mut stretches) = (state.clone(), Instant::now(), Vec::new());
             decoder.step(&self.evaluator, &mut state, &x, true, &mut |progress, _| {
+                // A stretch begins with a bootstrap and ends before the next one.
+                if progress.refreshed {
+                    return;
+                }
                 let now = Instant::now();
                 if progress.layer + 1 == layers {
                     stretches.push((progress.stage, (now - last).as_secs_f64()));
