@@ -105,6 +105,10 @@ impl ModuleBench {
             observer("decode steps", round, self.case.rounds);
             let (mut state, mut last, mut stretches) = (filled.clone(), Instant::now(), Vec::new());
             decoder.step(&self.evaluator, &mut state, &x, true, &mut |progress, _| {
+                // A stretch begins with a bootstrap and ends before the next one.
+                if progress.refreshed {
+                    return;
+                }
                 let now = Instant::now();
                 if progress.layer + 1 == layers {
                     stretches.push((progress.stage, (now - last).as_secs_f64()));
