@@ -92,10 +92,7 @@ pub fn measure(
             remedy: "calibrate on at least one text".to_owned(),
         });
     }
-    let largest = record.residual_features.iter().copied().fold(0.0, f64::max);
-    // Bounds of a feature over all layers; a layer's own largest feature bounds it further.
-    let floor = largest * SMALLEST_SCALE;
-    let features: Vec<f64> = record.residual_features.iter().map(|feature| feature.max(floor)).collect();
+    let features = feature_bounds(record, config.hidden_size);
     let layers = record
         .layers
         .par_iter()
@@ -110,6 +107,17 @@ pub fn measure(
     let ranges = DecoderRanges { embedding: record.embedding * margins.magnitude, layers, final_norm };
     ranges.check(config)?;
     Ok(ranges)
+}
+
+/// What each feature of the residual stream reaches in any layer; a layer's own largest feature bounds it further.
+fn feature_bounds(record: &RangeRecorder, hidden_size: usize) -> Vec<f64> {
+    let mut features = vec![0.0f64; hidden_size];
+    let seen = record.layers.iter().map(|layer| &layer.magnitudes);
+    for bounds in seen.flat_map(|seen| [&seen.middle_residual, &seen.residual]) {
+        features.iter_mut().zip(bounds).for_each(|(feature, bound)| *feature = feature.max(*bound));
+    }
+    let floor = features.iter().copied().fold(0.0, f64::max) * SMALLEST_SCALE;
+    features.into_iter().map(|feature| feature.max(floor)).collect()
 }
 
 /// Largest magnitude of each KV head's values in layer `index` of the public prefix.
@@ -154,18 +162,19 @@ fn measure_layer(
             measure_head(record, *value, margins).map_err(|error| at_site(&format!("head {head}"), error))
         })
         .collect::<Result<_>>()?;
-    let by_feature = |largest: f64| -> Vec<f64> {
+    let by_feature = |own: &[f64]| -> Vec<f64> {
+        let largest = own.iter().copied().fold(0.0, f64::max);
         features.iter().map(|feature| feature.min(largest) * margins.magnitude).collect()
     };
     let at = |site: &'static str| move |error: Error| at_site(site, error);
     Ok(LayerRanges {
         input_norm: margins.norm(record.input_norm).map_err(at("norm before attention"))?,
         heads,
-        middle_residual: by_feature(seen.middle_residual),
+        middle_residual: by_feature(&seen.middle_residual),
         post_norm: margins.norm(record.post_attention_norm).map_err(at("norm before the MLP"))?,
         gate: margins.gate(record.gate).map_err(at("SiLU"))?,
         up: seen.up * margins.magnitude,
-        residual: by_feature(seen.residual),
+        residual: by_feature(&seen.residual),
     })
 }
 

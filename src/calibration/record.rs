@@ -60,16 +60,16 @@ pub struct ScoreRow {
 }
 
 /// Largest magnitudes of the tensors of a layer.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Magnitudes {
     /// Values, per KV head.
     pub values: Vec<f64>,
-    /// Residual stream between attention and MLP.
-    pub middle_residual: f64,
+    /// Residual stream between attention and MLP, per feature.
+    pub middle_residual: Vec<f64>,
     /// `x · W_up`.
     pub up: f64,
-    /// Residual stream after the MLP.
-    pub residual: f64,
+    /// Residual stream after the MLP, per feature.
+    pub residual: Vec<f64>,
 }
 
 /// What one layer met.
@@ -94,8 +94,6 @@ pub struct RangeRecorder {
     pub layers: Vec<LayerRecord>,
     /// Mean squares, ε included, before the output head.
     pub final_norm: SeenRange,
-    /// Largest magnitude of each feature of the residual stream, over all layers.
-    pub residual_features: Vec<f64>,
     /// Largest magnitude of an embedded private token.
     pub embedding: f64,
     /// Private positions recorded.
@@ -113,12 +111,16 @@ impl RangeRecorder {
             post_attention_norm: SeenRange::default(),
             gate: SeenRange::default(),
             heads: vec![HeadRecord::default(); config.num_attention_heads],
-            magnitudes: Magnitudes { values: vec![0.0; config.num_key_value_heads], ..Magnitudes::default() },
+            magnitudes: Magnitudes {
+                values: vec![0.0; config.num_key_value_heads],
+                middle_residual: vec![0.0; config.hidden_size],
+                up: 0.0,
+                residual: vec![0.0; config.hidden_size],
+            },
         };
         Self {
             layers: vec![layer; config.num_hidden_layers],
             final_norm: SeenRange::default(),
-            residual_features: vec![0.0; config.hidden_size],
             embedding: 0.0,
             positions: 0,
             longest_context: 0,
@@ -185,30 +187,23 @@ impl BlockFunctions for RangeRecorder {
     }
 
     fn tensor(&mut self, layer: usize, tensor: Tensor, values: &mut Array2<f32>) -> Result<()> {
-        if matches!(tensor, Tensor::MiddleResidual | Tensor::Residual) {
-            for row in values.rows() {
-                for (largest, value) in self.residual_features.iter_mut().zip(row) {
-                    *largest = largest.max(f64::from(value.abs()));
-                }
-            }
-        }
         let magnitudes = &mut self.layer(layer)?.magnitudes;
-        let kept = match tensor {
-            Tensor::MiddleResidual => &mut magnitudes.middle_residual,
-            Tensor::Up => &mut magnitudes.up,
-            Tensor::Residual => &mut magnitudes.residual,
+        let (kept, width) = match tensor {
+            Tensor::MiddleResidual => (&mut magnitudes.middle_residual, 1),
+            Tensor::Residual => (&mut magnitudes.residual, 1),
             Tensor::Values => {
-                let width = values.ncols() / magnitudes.values.len().max(1);
-                for (kept, head) in
-                    magnitudes.values.iter_mut().zip(values.axis_chunks_iter(Axis(1), width.max(1)))
-                {
-                    *kept = kept.max(largest_magnitude(head));
-                }
+                let heads = magnitudes.values.len().max(1);
+                (&mut magnitudes.values, (values.ncols() / heads).max(1))
+            }
+            Tensor::Up => {
+                magnitudes.up = magnitudes.up.max(largest_magnitude(values.view()));
                 return Ok(());
             }
             _ => return Ok(()),
         };
-        *kept = kept.max(largest_magnitude(values.view()));
+        for (kept, columns) in kept.iter_mut().zip(values.axis_chunks_iter(Axis(1), width)) {
+            *kept = kept.max(largest_magnitude(columns));
+        }
         Ok(())
     }
 }

@@ -7,8 +7,8 @@ use crate::calibration::measure::{Margins, at_site, shifted_ranges};
 use crate::calibration::ranges::{DecoderRanges, LayerRanges};
 use crate::calibration::record::{LayerRecord, RangeRecorder, SeenRange};
 
-/// Widens the ranges that `held_out` leaves, by the same `margins`, and names them. Every norm, gate and head that
-/// stays inside is kept as it is.
+/// Widens the ranges that `held_out` leaves, by the same `margins`, and names them. What stays inside
+/// is kept as it is.
 ///
 /// # Errors
 /// [`crate::Error::Plan`] when something that is not finite was recorded.
@@ -29,7 +29,9 @@ pub fn widen_for(
         }
         widen(named("SiLU"), &mut layer.gate, record.gate, |seen| margins.gate(seen), &mut widened)?;
         widen_heads(index, layer, record, margins, &mut widened)?;
+        widen_magnitudes(index, layer, record, margins, &mut widened);
     }
+    raise("embedding", &mut ranges.embedding, held_out.embedding, margins, &mut widened);
     let final_norm = "final norm".to_owned();
     widen(final_norm, &mut ranges.final_norm, held_out.final_norm, |seen| margins.norm(seen), &mut widened)?;
     Ok(widened)
@@ -50,6 +52,42 @@ fn widen(
     *interval = Interval::new(interval.low.min(more.low), interval.high.max(more.high))?;
     widened.push(name);
     Ok(())
+}
+
+/// Raises the bounds that `record` leaves: residual stream by feature, up projection, values by head.
+fn widen_magnitudes(
+    index: usize,
+    layer: &mut LayerRanges,
+    record: &LayerRecord,
+    margins: &Margins,
+    widened: &mut Vec<String>,
+) {
+    let seen = &record.magnitudes;
+    let streams = [
+        ("middle residual", &mut layer.middle_residual, &seen.middle_residual),
+        ("residual", &mut layer.residual, &seen.residual),
+    ];
+    for (site, bounds, seen) in streams {
+        for (feature, (bound, seen)) in bounds.iter_mut().zip(seen).enumerate() {
+            raise(&format!("layer {index} {site}, feature {feature}"), bound, *seen, margins, widened);
+        }
+    }
+    raise(&format!("layer {index} up"), &mut layer.up, seen.up, margins, widened);
+    let group = (layer.heads.len() / seen.values.len().max(1)).max(1);
+    for (number, head) in layer.heads.iter_mut().enumerate() {
+        if let Some(seen) = seen.values.get(number / group) {
+            let name = format!("layer {index} head {number} values");
+            raise(&name, &mut head.value, *seen, margins, widened);
+        }
+    }
+}
+
+/// Raises `bound` to `seen` with its margin when `seen` is beyond it.
+fn raise(name: &str, bound: &mut f64, seen: f64, margins: &Margins, widened: &mut Vec<String>) {
+    if seen > *bound {
+        *bound = seen * margins.magnitude;
+        widened.push(name.to_owned());
+    }
 }
 
 /// Moves the shifts and lowest scores of heads that `record` leaves.
@@ -164,6 +202,20 @@ mod tests {
         assert_eq!(widened, ["layer 0 head 0 denominator, by 1.0 nats"]);
         let head = &ranges.layers[0].heads[0];
         assert_eq!((head.offset, head.log_denominator.low, head.scores.low), (4.0, -6.0, -13.0));
+    }
+
+    #[test]
+    fn a_value_beyond_its_bound_raises_that_bound_by_its_margin() {
+        let (mut ranges, before, mut record) = (ranges(), ranges(), record());
+        record.layers[0].magnitudes.residual = vec![0.9, 2.0];
+        record.layers[0].magnitudes.values = vec![4.0];
+        record.embedding = 1.5;
+        let widened = widen_for(&mut ranges, &record, &Margins::default()).unwrap();
+        assert_eq!(widened, ["layer 0 residual, feature 1", "layer 0 head 0 values", "embedding"]);
+        let layer = &ranges.layers[0];
+        assert_eq!((layer.residual.as_slice(), layer.heads[0].value), ([1.0, 3.0].as_slice(), 6.0));
+        assert_eq!((layer.up, &layer.middle_residual), (1.0, &before.layers[0].middle_residual));
+        assert_eq!(ranges.embedding, 2.25);
     }
 
     #[test]
