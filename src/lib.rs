@@ -96,7 +96,8 @@ pub mod model;
 pub mod setup;
 
 pub use contract::{Error, Result};
-pub use decoder::head::{Answer, HeadSide};
+pub use decoder::head::Answer;
+pub use decoder::head_side::HeadSide;
 pub use generation::chat::{Chat, GenerationRequest, Token};
 pub use generation::client::Client;
 pub use generation::protocol::{EncryptedAnswer, EncryptedTokens};

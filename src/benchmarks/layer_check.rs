@@ -2,45 +2,12 @@
 
 use std::time::Instant;
 
-use serde::Serialize;
-
 use super::Observer;
+use super::layer_times::{LayerCheck, Stretch};
 use super::modules::{ModelModules, ModuleBench};
 use crate::contract::{Error, Result};
 use crate::measure::Statistics;
 use crate::placement::{CostFile, Prices, Search, Solution, place, run_in_order};
-
-/// A stretch of a layer between two bootstraps: the bootstrap before it, and what follows.
-#[derive(Clone, Debug, Serialize)]
-pub struct Stretch {
-    /// The bootstrap that ends it.
-    pub ends_at: &'static str,
-    /// Median of the rounds in seconds.
-    pub measured_s: f64,
-    /// By the costs.
-    pub predicted_s: f64,
-}
-
-/// A decoder layer as it ran, beside what the costs say.
-#[derive(Clone, Debug, Serialize)]
-pub struct LayerCheck {
-    /// Sum of the stretches in seconds.
-    pub measured_s: f64,
-    /// By the costs.
-    pub predicted_s: f64,
-    /// Predicted over measured.
-    pub ratio: f64,
-    /// Whether the ratio lies in 0.8 .. 1.2.
-    pub within_20_percent: bool,
-    /// A layer in the steady state of the placement that the solver makes from the same costs.
-    pub solver_s: f64,
-    /// Bootstraps a layer of that placement.
-    pub solver_bootstraps: f64,
-    /// Bootstraps of the layer that ran.
-    pub decoder_bootstraps: usize,
-    /// The stretches, in their order.
-    pub stretches: Vec<Stretch>,
-}
 
 impl ModuleBench {
     /// Times the last layer of whole decode steps, from the tensor before its last bootstrap to the same in the next

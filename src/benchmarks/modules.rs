@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Observer;
-use super::layer_check::LayerCheck;
+use super::layer_times::LayerCheck;
 use super::operations::{HOISTED_STEPS, operation_times};
 use crate::backend::native::{NativeClient, NativeEvaluator};
 use crate::bootstrapping::BootstrapParameters;
@@ -12,8 +12,8 @@ use crate::contract::{
     BootstrapRequest, BootstrapSummary, Client, Complex64, Error, Evaluator, KeyRequest, Level, Result,
 };
 use crate::decoder::Decoder;
+use crate::decoder::accuracy::Accuracy;
 use crate::decoder::count::StepCounter;
-use crate::decoder::functions::Accuracy;
 use crate::decoder::keys::plan_keys;
 use crate::decoder::plan::DecoderPlan;
 use crate::decoder::step::Step;

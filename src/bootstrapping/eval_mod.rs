@@ -9,7 +9,7 @@
 //! Complex slots: two such E, one of the real and one of the imaginary parts, share the conjugation that takes Im.
 //! Scales are handed down from the output, as in [`crate::circuits::evaluate_series`]: everything lands exactly.
 
-use super::BootstrapParameters;
+use super::{BootstrapParameters, few};
 use crate::circuits::{ChebyshevBasis, ChebyshevSeries, PolynomialPlan, evaluate_with_basis};
 use crate::contract::{CiphertextInfo, Complex64, Error, Evaluator, Level, LinearTerm, Result, Scale};
 
@@ -181,6 +181,16 @@ impl EvalMod {
             power = evaluator.square(&power)?;
         }
         Ok(power)
+    }
+}
+
+impl BootstrapParameters {
+    /// log2 of the probability that a bootstrap of few values fails, where there is one; see [`super::few`].
+    #[must_use]
+    pub fn log2_failure_few(&self) -> Option<f64> {
+        let slots = f64::from(self.chain.log2_n.saturating_sub(1)).exp2();
+        let eval_mod = EvalMod::on_interval(self, self.few.as_ref()?.interval).ok()?;
+        Some(few::log2_failure(|x| eval_mod.value_at(x).abs(), self.ephemeral_weight, slots))
     }
 }
 

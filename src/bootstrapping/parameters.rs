@@ -43,7 +43,7 @@
 //! 2^-105.7 a bootstrap at N = 2^16. Beyond the interval ±15.1 the series is continued and loses precision (about 2^-9 at
 //! 16) but does not explode: there is no catastrophic overflow.
 
-use super::{EvalMod, few};
+use super::few;
 use crate::ckks::ParametersLiteral;
 use crate::contract::{BootstrapSummary, Error, FewSummary, Level, Result};
 
@@ -101,14 +101,6 @@ impl BootstrapParameters {
     pub fn few_output_level(&self) -> Option<usize> {
         self.few.as_ref()?;
         self.levels().checked_sub(self.eval_mod_levels() + 1)
-    }
-
-    /// log2 of the probability that a bootstrap of few values fails, where there is one; see [`super::few`].
-    #[must_use]
-    pub fn log2_failure_few(&self) -> Option<f64> {
-        let slots = f64::from(self.chain.log2_n.saturating_sub(1)).exp2();
-        let eval_mod = EvalMod::on_interval(self, self.few.as_ref()?.interval).ok()?;
-        Some(few::log2_failure(|x| eval_mod.value_at(x).abs(), self.ephemeral_weight, slots))
     }
 
     /// What a backend offers under these parameters.

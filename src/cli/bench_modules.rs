@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::flags::open_model;
 use super::progress::Progress;
-use crate::benchmarks::layer_check::LayerCheck;
+use crate::benchmarks::layer_times::LayerCheck;
 use crate::benchmarks::modules::{MeasuredModel, ModuleBench, ModuleCase, ModuleCosts};
 use crate::bootstrapping::BootstrapParameters;
 use crate::measure::{Report, is_insecure, peak_memory_bytes};

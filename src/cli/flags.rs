@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::decoder::head::HeadSide;
+use crate::decoder::head_side::HeadSide;
 use crate::setup::{Backend, Model, Preset, ProgressOf};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;

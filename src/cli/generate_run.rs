@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Context;
 
 use super::flags::head_name;
-use super::generate::Generate;
+use super::generate_flags::Generate;
 use super::generate_page::html_page;
 use super::generate_progress::GenerateProgress;
 use super::generate_report::{GenerateReport, precision_min_bits, print_closing, print_precision};

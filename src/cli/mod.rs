@@ -16,6 +16,7 @@ mod eval_report;
 mod flags;
 mod functions_table;
 mod generate;
+mod generate_flags;
 mod generate_page;
 mod generate_progress;
 mod generate_report;
@@ -24,7 +25,9 @@ mod import;
 mod params;
 mod plan;
 mod plan_decoder;
+mod plan_flags;
 mod plan_shape;
+mod plan_steps;
 mod progress;
 
 use std::io::Write;
@@ -44,7 +47,7 @@ enum Verb {
     /// Compare one token by Cachemir, ours, plain diagonals, MOAI and THOR on measured costs.
     Baselines(baselines::Baselines),
     /// Place the bootstraps of a model and predict its seconds.
-    Plan(plan::PlanVerb),
+    Plan(plan_flags::PlanVerb),
     /// Time operations on this machine.
     Bench(bench::Bench),
     /// Measure native and OpenFHE in turn, on the same ring, limbs and digits.
@@ -58,7 +61,7 @@ enum Verb {
     /// Print the parameter sets with their security margins.
     Params(params::Params),
     /// Generate text while prompt, activations and KV cache stay encrypted.
-    Generate(generate::Generate),
+    Generate(generate_flags::Generate),
     /// Turn a GGUF file into a model directory.
     Import(import::Import),
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::decoder::head::HeadSide;
+use crate::decoder::head_side::HeadSide;
 use crate::decoder::placement::{DecoderPlacement, TokenCost};
 use crate::measure::{Report, write_atomically};
 use crate::pages::{plan_page, plan_table};
@@ -13,7 +13,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::functions_table::print_functions;
-use super::plan::{GREEDY, LayerStep};
+use super::plan_steps::{GREEDY, LayerStep};
 
 /// What is asked for.
 pub struct DecoderPlanRequest<'a> {

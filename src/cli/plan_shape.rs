@@ -11,7 +11,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::costs::Costs;
-use super::plan::PlanVerb;
+use super::plan_flags::PlanVerb;
 
 /// Shape without `--model`, `--shape` and modules of a model.
 const DEFAULT_SHAPE: &str = "llama-3-8b";

@@ -1,17 +1,10 @@
 //! The side that computes: evaluation keys only.
 
 use super::checks::no_terms;
+use super::ciphertext_info::CiphertextInfo;
 use super::{
     BootstrapRequest, BootstrapSummary, Complex64, Level, LevelChain, LinearTransform, Result, Scale,
 };
-
-/// What every ciphertext and plaintext tells about itself.
-pub trait CiphertextInfo {
-    /// Rescales left.
-    fn level(&self) -> Level;
-    /// Current scale.
-    fn scale(&self) -> Scale;
-}
 
 /// A term c·x of a linear combination, the same c in every slot.
 #[derive(Debug)]

@@ -16,22 +16,26 @@
 
 mod bootstrap;
 pub mod checks;
+mod ciphertext_info;
 mod client;
 mod counting;
 mod error;
 mod evaluator;
 mod key_request;
 mod level;
+mod level_chain;
 mod linear_transform;
 mod occupied_slots;
 
 pub use bootstrap::{BootstrapRequest, BootstrapSummary, FewSummary, FewValues, Refreshed};
+pub use ciphertext_info::CiphertextInfo;
 pub use client::Client;
 pub use counting::{CountingEvaluator, LevelCounts, OperationCounts};
 pub use error::{Error, Result};
-pub use evaluator::{CiphertextInfo, Evaluator, LinearTerm};
+pub use evaluator::{Evaluator, LinearTerm};
 pub use key_request::{BootstrapKeys, KeyRequest, normalize_step};
-pub use level::{Level, LevelChain, Scale};
+pub use level::{Level, Scale};
+pub use level_chain::LevelChain;
 pub use linear_transform::{Diagonal, GiantStep, LinearTransform};
 pub use num_complex::Complex64;
 pub use occupied_slots::OccupiedSlots;

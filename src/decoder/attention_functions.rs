@@ -11,8 +11,8 @@ use crate::circuits::softmax::DeferredSoftmax;
 use crate::contract::Result;
 
 use crate::calibration::ranges::LayerRanges;
+use crate::decoder::accuracy::Accuracy;
 use crate::decoder::by_hand::{DivisionLevels, too_deep};
-use crate::decoder::functions::Accuracy;
 use crate::decoder::schedule::Refresh;
 
 /// Softmax of one layer.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::contract::{Error, Result};
 use crate::decoder::Decoder;
-use crate::decoder::head::{EncryptedHead, HeadSide};
+use crate::decoder::functions::LayerFunctions;
+use crate::decoder::head::EncryptedHead;
+use crate::decoder::head_side::HeadSide;
 use crate::decoder::layer::{Block, Body, Layer, Shared};
 use crate::decoder::layout::DecoderLayout;
-use crate::decoder::plan::{DecoderPlan, LayerFunctions};
+use crate::decoder::plan::DecoderPlan;
 use crate::decoder::products::LayerProducts;
 use crate::model::config::LlamaConfig;
 use crate::model::weights::Weights;

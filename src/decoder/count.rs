@@ -14,7 +14,7 @@ use crate::contract::{
 };
 use crate::decoder::Decoder;
 use crate::decoder::counted::{Counted, Written, stages, writes};
-use crate::decoder::head::HeadSide;
+use crate::decoder::head_side::HeadSide;
 use crate::decoder::layer::{Body, Layer};
 use crate::decoder::prepared_step::{PreparedStep, StepPoint};
 use crate::decoder::step::{Step, may_bootstrap};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ndarray::{Array1, Array2};
 
-use crate::contract::{Complex64, Error, Evaluator, Level, Result};
+use crate::contract::{Complex64, Error, Evaluator, Result};
 use crate::packing::{FnWeights, LmHead, Packed};
 
 use crate::circuits::inverse_sqrt::InverseSquareRoot;
@@ -19,26 +19,6 @@ use crate::model::weights::Weights;
 
 /// Largest root mean square of a hidden state after its norm, which is 1 up to the error of the approximated 1/√x.
 pub(crate) const LARGEST_RMS: f64 = 1.25;
-
-/// Which side applies the output head.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum HeadSide {
-    /// The client, in the clear.
-    #[default]
-    Client,
-    /// The server, on ciphertexts: one level more.
-    Server,
-}
-
-impl HeadSide {
-    /// Level at which the hidden state leaves the final norm: what the head needs.
-    pub(crate) fn level(self) -> Level {
-        match self {
-            Self::Client => Level(0),
-            Self::Server => Level(1),
-        }
-    }
-}
 
 /// What the server returns for a token.
 #[derive(Clone, Debug)]

@@ -10,9 +10,9 @@ use crate::circuits::inverse_sqrt::InverseSquareRoot;
 use crate::contract::{CiphertextInfo, Error, Evaluator, Level, Result};
 use crate::packing::{AttentionPlan, Rope, VectorLayout, Wave};
 
+use crate::decoder::functions::LayerFunctions;
 use crate::decoder::head::EncryptedHead;
 use crate::decoder::layout::DecoderLayout;
-use crate::decoder::plan::LayerFunctions;
 use crate::decoder::products::LayerProducts;
 use crate::decoder::schedule::LayerSchedule;
 use crate::decoder::step::Step;

@@ -10,6 +10,7 @@
 //! token at a time. Whatever enters a bootstrap is masked and within [−1, 1]. After Cachemir (arXiv 2602.11470) with
 //! the deferred softmax of [`crate::circuits::softmax`].
 
+pub mod accuracy;
 pub mod attention_functions;
 mod by_hand;
 mod construction;
@@ -17,6 +18,7 @@ pub mod count;
 mod counted;
 pub mod functions;
 pub mod head;
+pub mod head_side;
 pub mod hidden_codec;
 pub mod keys;
 mod layer;

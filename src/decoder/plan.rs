@@ -12,12 +12,13 @@ use crate::placement::Plan;
 use crate::calibration::ranges::DecoderRanges;
 use crate::decoder::by_hand::{norm_levels, too_deep};
 use crate::decoder::functions::fit_norm;
-use crate::decoder::head::HeadSide;
+use crate::decoder::head_side::HeadSide;
 use crate::decoder::schedule::{LayerSchedule, Refresh};
 use crate::decoder::step::Step;
 use crate::model::config::LlamaConfig;
 
-pub use crate::decoder::functions::{Accuracy, LayerFunctions};
+pub use crate::decoder::accuracy::Accuracy;
+use crate::decoder::functions::LayerFunctions;
 
 /// Everything the decoder computes apart from its weights.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

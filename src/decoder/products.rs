@@ -16,8 +16,8 @@ use crate::packing::{
     VectorLayout, Weights,
 };
 
+use crate::decoder::functions::LayerFunctions;
 use crate::decoder::layout::DecoderLayout;
-use crate::decoder::plan::LayerFunctions;
 use crate::model::config::LlamaConfig;
 use crate::model::weights::LayerWeights;
 

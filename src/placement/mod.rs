@@ -11,6 +11,7 @@ mod greedy;
 mod lower_bound;
 mod operation_costs;
 mod plan;
+mod prices;
 mod pruning;
 mod schedule;
 mod sequence;
@@ -25,12 +26,13 @@ pub use graph::{LevelGraph, LevelGraphBuilder, Operation, Read, Value, ValueId, 
 pub use greedy::greedy;
 pub use operation_costs::{OperationCosts, OperationRow, Priced, Primitive, Source};
 pub use plan::{LayerPlan, Plan, PlanBootstrap, PlanStep, PlanTarget};
+pub use prices::Prices;
 pub use pruning::pruning_obstacles;
 pub use schedule::{Refresh, run_in_order};
 pub use sequence::{place, place_greedily};
 pub use solution::{Bootstrap, Moment, Solution, Step};
 pub use solver::{Search, cheapest, solve, states_kept};
-pub use template::{LayerTemplate, OperationTemplate, Prices};
+pub use template::{LayerTemplate, OperationTemplate};
 pub use work::Work;
 
 #[cfg(test)]

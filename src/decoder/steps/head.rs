@@ -1,7 +1,7 @@
 //! The output head on the server. Domain: the last token, alone, behind the final norm.
 
 use crate::contract::{Evaluator, Result};
-use crate::decoder::head::HeadSide;
+use crate::decoder::head_side::HeadSide;
 use crate::decoder::layer::LayerRun;
 use crate::decoder::values::{LayerValue, Values};
 

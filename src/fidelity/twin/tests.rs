@@ -11,7 +11,7 @@ use crate::calibration::calibrate::calibrate;
 use crate::calibration::measure::Margins;
 use crate::contract::{BootstrapSummary, Level};
 use crate::decoder::Decoder;
-use crate::decoder::functions::Accuracy;
+use crate::decoder::accuracy::Accuracy;
 use crate::decoder::hidden_codec::HiddenCodec;
 use crate::decoder::keys::plan_keys;
 use crate::decoder::schedule::{LayerSchedule, Refresh};

@@ -173,3 +173,19 @@ impl<'a> Reader<'a> {
         Ok(start..end)
     }
 }
+
+impl<'a> GgufArray<'a> {
+    /// The elements, in order.
+    pub fn iter(&self) -> impl Iterator<Item = GgufValue<'a>> + use<'a> {
+        let (kind, mut reader) = (self.kind, Reader::new(self.bytes, "array"));
+        (0..self.count).map_while(move |_| -> Option<GgufValue<'a>> {
+            let value: Result<GgufValue<'a>> = reader.value(kind, 1);
+            value.ok()
+        })
+    }
+
+    /// The elements that are texts, in order.
+    pub fn texts(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.iter().filter_map(|value| value.as_text())
+    }
+}

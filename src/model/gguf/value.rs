@@ -1,9 +1,5 @@
 //! Values of a GGUF's metadata, as views of the file's bytes.
 
-use crate::contract::Result;
-
-use crate::model::gguf::reader::Reader;
-
 /// A value of the metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GgufValue<'a> {
@@ -48,7 +44,7 @@ pub struct GgufArray<'a> {
     pub(super) bytes: &'a [u8],
 }
 
-impl<'a> GgufArray<'a> {
+impl GgufArray<'_> {
     /// Number of elements.
     pub fn len(&self) -> usize {
         // Every element takes a byte at least, so that the count fits whatever fits memory.
@@ -58,19 +54,5 @@ impl<'a> GgufArray<'a> {
     /// There is no element.
     pub fn is_empty(&self) -> bool {
         self.count == 0
-    }
-
-    /// The elements, in order.
-    pub fn iter(&self) -> impl Iterator<Item = GgufValue<'a>> + use<'a> {
-        let (kind, mut reader) = (self.kind, Reader::new(self.bytes, "array"));
-        (0..self.count).map_while(move |_| -> Option<GgufValue<'a>> {
-            let value: Result<GgufValue<'a>> = reader.value(kind, 1);
-            value.ok()
-        })
-    }
-
-    /// The elements that are texts, in order.
-    pub fn texts(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.iter().filter_map(|value| value.as_text())
     }
 }

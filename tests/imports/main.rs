@@ -10,6 +10,8 @@
     reason = "test code: what fails, fails the test"
 )]
 
+mod circles;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
