@@ -1,6 +1,6 @@
 //! A decoder layer before it has costs: operations, their depth, and the work they do at each level on the way down.
 
-use super::graph::{Read, Value, ValueId, Write};
+use super::graph::{LevelGraph, Read, Value, ValueId, Write};
 use super::work::Work;
 
 /// One operation of a layer.
