@@ -112,6 +112,26 @@ pub(super) fn project<E: Evaluator>(
     (queries, block.rope.apply_key(evaluator, &stored, &key, position, 1.0).unwrap(), value)
 }
 
+/// The residual sum and the MLP (up · gate instead of SwiGLU) behind what attention gives, `output`.
+fn feed_forward<E: Evaluator>(
+    evaluator: &E,
+    plan: &BlockPlan,
+    block: &Block,
+    x: &Packed<E::Ciphertext>,
+    output: Packed<E::Ciphertext>,
+) -> Packed<E::Ciphertext> {
+    let output = Packed::new(output.ciphertext, plan.residual().junk());
+    let mid = output.map(|y| evaluator.add(y, &x.ciphertext)).unwrap().mask(evaluator, 1.0).unwrap();
+    let both = plan.up_and_gate(&block.up, &block.gate).unwrap().apply(evaluator, &mid).unwrap();
+    let [up, gate] = split(evaluator, &both).unwrap();
+    let gate = gate.mask(evaluator, 1.0).unwrap();
+    let (up, gate_value) = evaluator.align(&up.ciphertext, &gate.ciphertext).unwrap();
+    let product = Packed::new(evaluator.mul(&up, &gate_value).unwrap(), gate.layout);
+    let down = plan.down(&block.down).unwrap().apply(evaluator, &product).unwrap();
+    let (down_value, mid) = evaluator.align(&down.ciphertext, &mid.ciphertext).unwrap();
+    Packed::new(evaluator.add(&down_value, &mid).unwrap(), down.layout)
+}
+
 /// A block, its ring, and the tokens that run through it; the first `public` tokens enter the cache as plaintexts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Case {
@@ -203,16 +223,7 @@ impl Case {
             output = twice_real_part(evaluator, &output).unwrap();
         }
         let x = encrypt(client, plan.residual(), &order, inputs.last().unwrap(), output.ciphertext.level().0);
-        let output = Packed::new(output.ciphertext, plan.residual().junk());
-        let mid = output.map(|y| evaluator.add(y, &x.ciphertext)).unwrap().mask(evaluator, 1.0).unwrap();
-        let both = plan.up_and_gate(&block.up, &block.gate).unwrap().apply(evaluator, &mid).unwrap();
-        let [up, gate] = split(evaluator, &both).unwrap();
-        let gate = gate.mask(evaluator, 1.0).unwrap();
-        let (up, gate_value) = evaluator.align(&up.ciphertext, &gate.ciphertext).unwrap();
-        let product = Packed::new(evaluator.mul(&up, &gate_value).unwrap(), gate.layout);
-        let down = plan.down(&block.down).unwrap().apply(evaluator, &product).unwrap();
-        let (down_value, mid) = evaluator.align(&down.ciphertext, &mid.ciphertext).unwrap();
-        let result = Packed::new(evaluator.add(&down_value, &mid).unwrap(), down.layout);
+        let result = feed_forward(evaluator, &plan, &block, &x, output);
         let result = decrypt(client, &result, &order, shape.hidden);
         compared.push(Compared::real(format!("{what}: output"), result, &output_wanted));
         compared
