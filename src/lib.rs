@@ -78,7 +78,6 @@ pub(crate) mod benchmarks;
 pub(crate) mod fidelity;
 pub(crate) mod measure;
 pub(crate) mod pages;
-pub(crate) mod related_work;
 
 // Not for users: `main.rs` needs the first, fuzz targets and tests of the whole crate the others. They change without
 // notice.
@@ -92,6 +91,8 @@ pub mod decoder;
 pub mod generation;
 #[doc(hidden)]
 pub mod model;
+#[doc(hidden)]
+pub mod related_work;
 #[doc(hidden)]
 pub mod setup;
 

@@ -93,7 +93,7 @@ impl Generate {
     ) -> anyhow::Result<()> {
         use crate::backend::openfhe::{OpenFheClient, OpenFheParameters};
         anyhow::ensure!(
-            self.preset == Preset::Test,
+            self.preset == crate::setup::Preset::Test,
             "backend openfhe generates in its small ring only: use --preset test, or --backend native"
         );
         anyhow::ensure!(
