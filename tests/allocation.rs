@@ -125,7 +125,7 @@ fn setup() -> Setup {
 }
 
 #[test]
-fn no_operation_allocates_more_than_its_result_and_a_reused_workspace() {
+fn once_the_pool_has_filled_no_operation_allocates_more_than_lists_and_keeps_its_result_alone() {
     rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(|| check(&setup()));
 }
 
