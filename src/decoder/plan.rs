@@ -2,7 +2,7 @@
 //! bootstrap and at which levels they run.
 //!
 //! A plan is made from ranges ([`crate::calibration::ranges`]) and the levels a bootstrap gives, with bootstraps
-//! placed by hand ([`crate::decoder::by_hand`]). A placement ([`crate::decoder::placement`]) then moves them
+//! placed by hand (`decoder::by_hand`). A placement ([`crate::decoder::placement`]) then moves them
 //! ([`DecoderPlan::placed`]).
 
 use crate::circuits::inverse_sqrt::InverseSquareRoot;
@@ -80,7 +80,7 @@ impl DecoderPlan {
         })
     }
 
-    /// The same functions with the output head on `side`.
+    /// This plan with the output head on `side`.
     ///
     /// # Errors
     /// [`Error::Plan`] when the final norm leaves it no level.
@@ -93,8 +93,8 @@ impl DecoderPlan {
         Ok(self)
     }
 
-    /// The same functions at the levels of `placement`, bootstrapped where it says. The layers are followed by the
-    /// final norm.
+    /// This plan with its functions at the levels of `placement`, bootstrapped where it says; a placement holds the
+    /// layers and then the final norm.
     ///
     /// # Errors
     /// [`Error::Plan`] when it has another number of layers, does not hold every module, or bootstraps where the

@@ -117,7 +117,8 @@ impl Product {
     /// Encodes all plaintexts for inputs at `level`, to trade memory (K plaintexts) for time.
     ///
     /// # Errors
-    /// Those of [`Evaluator::encode`].
+    /// [`Error::LevelOutOfRange`] for a level outside the chain, [`Error::BadValue`] for a weight that is not finite
+    /// ([`Evaluator::encode`]).
     pub fn encode<E: Evaluator>(&self, evaluator: &E, level: Level) -> Result<EncodedProduct<E::Plaintext>> {
         let scale = evaluator.chain().canonical_scale(level)?;
         let plaintexts = (0..self.geometry.plaintexts)
@@ -126,8 +127,8 @@ impl Product {
         Ok(EncodedProduct { level, plaintexts })
     }
 
-    /// Replicates `x` (clean, at the input layout) for this product and all others of its geometry. Rotations only: level
-    /// and scale stay.
+    /// Replicates `x` (clean, at the input layout) for this product and all others of its geometry. Rotations only:
+    /// level and scale stay.
     ///
     /// # Errors
     /// [`Error::Shape`] for another layout or one with junk; those of [`Evaluator::rotate`].
@@ -148,7 +149,8 @@ impl Product {
     /// x·W with plaintexts encoded on the way: one level, canonical scale stays canonical; junk between the values.
     ///
     /// # Errors
-    /// Those of [`Product::prepare`] and [`Product::apply_prepared`].
+    /// [`Error::Shape`] for another layout or one with junk; errors of [`Product::prepare`] and
+    /// [`Product::apply_prepared`].
     pub fn apply<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -161,7 +163,8 @@ impl Product {
     /// first lowered to their level.
     ///
     /// # Errors
-    /// [`Error::Shape`] for an input prepared for another geometry or an offset outside the gap; those of the evaluator.
+    /// [`Error::Shape`] for an input prepared for another geometry or an offset outside the gap; those of the
+    /// evaluator.
     pub fn apply_prepared<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -172,11 +175,11 @@ impl Product {
         self.reduce(evaluator, &self.inner(evaluator, x, encoded)?, landing)
     }
 
-    /// x·W for several products of one prepared input, each landing at its own offset: what [`Product::apply_prepared`] gives
-    /// for each, with the hoisted baby rotations shared (spec section 1: q, k, v; up, gate).
+    /// x·W for several products of one prepared input, each landing at its own offset: what [`Product::apply_prepared`]
+    /// gives for each, with the hoisted baby rotations shared (spec section 1: q, k, v; up, gate).
     ///
     /// # Errors
-    /// Those of [`Product::apply_prepared`].
+    /// [`Error::Shape`] for an input prepared for another geometry; errors of [`Product::apply_prepared`].
     pub fn apply_shared<E: Evaluator>(
         evaluator: &E,
         x: &Prepared<E::Ciphertext>,

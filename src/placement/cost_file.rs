@@ -234,13 +234,14 @@ impl CostFile {
     /// The elementary costs.
     ///
     /// # Errors
-    /// As [`OperationCosts::new`].
+    /// [`Error::Format`] for an operation that is not known or was measured badly, or when one that cannot be done
+    /// without is missing ([`OperationCosts::new`]).
     pub fn operation_costs(&self) -> Result<OperationCosts> {
         OperationCosts::new(&self.operations)
     }
 
-    /// The bootstrap costs: two real values may share one for a conjugation more, and one alone takes the share that was
-    /// measured at the highest level.
+    /// The bootstrap costs: two real values may share one for a conjugation more, and one alone takes the share that
+    /// was measured at the highest level.
     ///
     /// # Errors
     /// [`Error::Format`] for a level beyond what any preset has; as [`BootstrapCosts::check`].

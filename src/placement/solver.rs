@@ -100,7 +100,7 @@ pub fn solve(
 /// How many states [`solve`] keeps over all operations: the size of the search, whatever machine runs it.
 ///
 /// # Errors
-/// As [`solve`].
+/// [`Error::Plan`] when `entry` or `costs` do not fit the graph, or when no placement exists ([`solve`]).
 pub fn states_kept(
     graph: &LevelGraph,
     costs: &BootstrapCosts,
@@ -141,7 +141,7 @@ const FEW_STATES: usize = 24;
 /// The cheapest placement for inputs at `entry`, whatever level its outputs end at.
 ///
 /// # Errors
-/// As [`solve`].
+/// [`Error::Plan`] when `entry` or `costs` do not fit the graph, or when no placement exists ([`solve`]).
 pub fn cheapest(
     graph: &LevelGraph,
     costs: &BootstrapCosts,
@@ -254,7 +254,7 @@ impl<'a> Solver<'a> {
             .map_or(f64::INFINITY, |solution| self.with_outputs_raised(solution.seconds, &solution.exit))
     }
 
-    /// The same of the best end of `stages`.
+    /// What the best end of `stages` costs with its outputs bootstrapped to the top; infinite without one.
     fn bound_of_ends(&self, stages: &[Stage]) -> f64 {
         let ends = stages.last().into_iter().flat_map(|stage| &stage.states);
         ends.map(|(levels, reached)| {
@@ -555,7 +555,8 @@ impl<'a> Solver<'a> {
         kept
     }
 
-    /// Whether `room` seconds lift every value of `from` to its level in `to`; at the end of the graph nobody pays them.
+    /// Whether `room` seconds lift every value of `from` to its level in `to`; at the end of the graph nobody pays
+    /// them.
     fn lifts_within(&self, room: f64, raises: &[&[f64]], from: &Levels, to: &Levels, last: bool) -> bool {
         let mut left = room;
         for ((low, high), raise) in from.iter().zip(to).zip(raises) {

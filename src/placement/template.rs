@@ -95,7 +95,8 @@ impl LayerTemplate {
     /// Prices the layer between level 0 and `max_level`.
     ///
     /// # Errors
-    /// As [`OperationCosts::price`] and [`super::LevelGraphBuilder::finish`].
+    /// [`Error::Format`] when an operation was not measured ([`OperationCosts::price`]); [`Error::Plan`] when the steps
+    /// make no graph ([`super::LevelGraphBuilder::finish`]).
     pub fn graph(&self, costs: &Prices<'_>, max_level: Level) -> Result<LevelGraph> {
         let mut builder = LevelGraph::builder(self.name.clone(), max_level);
         for (index, value) in self.values.iter().enumerate() {
@@ -149,7 +150,8 @@ impl Prices<'_> {
     /// Seconds of an operation that runs at `level`, and whether they were measured or composed.
     ///
     /// # Errors
-    /// As [`OperationCosts::price`]; [`Error::LevelExhausted`] below its depth.
+    /// [`Error::LevelExhausted`] below the depth of the operation; [`Error::Format`] when neither it nor a substitute
+    /// was measured ([`OperationCosts::price`]).
     pub fn seconds(&self, operation: &OperationTemplate, level: Level) -> Result<(f64, Source)> {
         let measured = self.file.and_then(|file| file.measured(&operation.name).get(&level).copied());
         if let Some(seconds) = measured {

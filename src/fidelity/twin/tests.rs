@@ -157,8 +157,8 @@ fn moved(plan: &DecoderPlan) -> [f64; 2] {
     sums.map(f64::sqrt)
 }
 
-/// One seam at a time is bootstrapped once, the others twice, which leaves a hundredth of the noise. Measured: ratios of
-/// 0.86 to 1.18, which is what six seeds leave open; a factor of 2 forgotten at one seam shows.
+/// One seam at a time is bootstrapped once, the others twice, which leaves a hundredth of the noise. Measured: ratios
+/// of 0.86 to 1.18, which is what six seeds leave open; a factor of 2 forgotten at one seam shows.
 #[test]
 fn noise_at_every_seam_moves_the_logits_of_twin_and_decoder_equally_far() {
     let Fixture { plan, .. } = fixture();
