@@ -9,9 +9,9 @@ const LARGE: f64 = 49.9;
 impl BootstrapParameters {
     /// N = 2^16, 128-bit security with a dense ternary secret.
     ///
-    /// log2(QP) = 50 + 3·42 + 13·42 + 9·48 + 4·46 + 8·50 = 1738 ≤ 1747; 30 limbs in 4 digits. The ephemeral key (h =
-    /// 32) lives at 100 bits (limit 345). A bootstrap takes a value at level 3 or above and returns level 16: 13 levels
-    /// between bootstraps. Precision: see the module header.
+    /// log2(QP) = 50 + 3·42 + 13·42 + 9·48 + 4·46 + 8·50 = 1738 ≤ 1747; 30 limbs in 4 digits. The ephemeral key (32
+    /// nonzero coefficients) lives at 100 bits (limit 345). A bootstrap takes a value at level 3 or above and returns
+    /// level 16: 13 levels between bootstraps. Precision: see the module header.
     #[must_use]
     pub fn n16() -> Self {
         Self {

@@ -32,7 +32,7 @@ pub struct DecoderPlan {
     pub layers: Vec<LayerFunctions>,
     /// Norm before the output head.
     pub final_norm: InverseSquareRoot,
-    /// Levels at which it runs: those of the modules of an input norm.
+    /// Levels at which it runs: those of the steps of an input norm.
     pub final_schedule: LayerSchedule,
     /// Which side applies the output head.
     pub head: HeadSide,
@@ -97,7 +97,7 @@ impl DecoderPlan {
     /// layers and then the final norm.
     ///
     /// # Errors
-    /// [`Error::Plan`] when it has another number of layers, does not hold every module, or bootstraps where the
+    /// [`Error::Plan`] when it has another number of layers, does not hold every step, or bootstraps where the
     /// decoder cannot. (Levels that do not fit show in [`crate::decoder::keys::plan_keys`], before any key is made.)
     pub fn placed(mut self, placement: &Plan) -> Result<Self> {
         let refuse = |why: String| Error::Plan { why, remedy: "make a plan for this model".to_owned() };

@@ -91,8 +91,10 @@ impl Product {
         let (baby, shift) = (number % babies, (number / babies) * babies * copies);
         let mut slots = vec![Complex64::ZERO; input.slots()];
         for (r, slots) in slots.chunks_exact_mut(block).enumerate() {
+            // The giant rotation comes after the product: the column is shifted against it.
             let column = (r + ring - shift % ring) % ring;
             for b in (0..copies).take_while(|b| b + number * copies < ring) {
+                // Copy b of the replicated input is b blocks ahead; a baby step moves by all copies at once.
                 let row = (r + b + baby * copies) % ring;
                 for q in 0..input.values() {
                     for u in 0..output.values() {
@@ -191,6 +193,7 @@ impl Product {
             transforms.push(product.transform(None));
         }
         let scale = evaluator.chain().canonical_scale(x.ciphertext.level())?;
+        // Baby rotations are made once for all products; then each is rescaled and reduced alone.
         let sums = evaluator.linear_transforms(&x.ciphertext, &transforms, scale)?;
         products
             .iter()
@@ -229,6 +232,7 @@ impl Product {
             None => x.ciphertext.clone(),
         };
         let scale = evaluator.chain().canonical_scale(input.level())?;
+        // Weights at the canonical scale of the input: after the rescale the product is canonical, one level below.
         let transform = self.transform(encoded);
         evaluator.rescale(&evaluator.linear_transform(&input, &transform, scale)?)
     }
@@ -246,6 +250,7 @@ impl Product {
         let output = self.geometry.output.at_offset(landing)?;
         let [first, second] = self.geometry.reduction();
         let window = self.geometry.free_landing();
+        // The sum can end at any offset inside the window for nothing; the rest of the way is one more rotation.
         let (free, rest) = (landing % window, landing - landing % window);
         let mut sum = if window > 1 {
             sum_landing(evaluator, inner, window, free)?

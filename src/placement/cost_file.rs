@@ -37,7 +37,7 @@ pub struct ModuleRow {
     pub source: Source,
 }
 
-/// A layer as the encrypted decoder runs it, taken apart into modules.
+/// A layer as the encrypted decoder runs it, taken apart into steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MeasuredLayer {
     /// Fingerprint of the model.
@@ -270,7 +270,7 @@ impl CostFile {
         Ok(costs)
     }
 
-    /// Seconds of a module by level, measured or between measured levels.
+    /// Seconds of a step by level, measured or between measured levels.
     pub fn measured(&self, module: &str) -> BTreeMap<Level, f64> {
         self.modules
             .iter()

@@ -142,7 +142,7 @@ impl OperationTemplate {
 pub struct Prices<'a> {
     /// Elementary operations.
     pub operations: &'a OperationCosts,
-    /// Measured modules, when there are.
+    /// Measured steps, when there are.
     pub file: Option<&'a CostFile>,
 }
 

@@ -86,6 +86,7 @@ impl FewCircuit {
     #[must_use]
     pub fn key_request(&self, top: Level) -> KeyRequest {
         let mut request = KeyRequest::new();
+        // In the order of use. SlotsToCoeffs at level 1: combs, steps, and the sum over the repetitions of the period.
         for tooth in &self.plan.down.teeth {
             request.rotation(right(*tooth, self.total), INPUT);
         }
@@ -93,6 +94,7 @@ impl FewCircuit {
         for repetition in self.repetitions() {
             request.rotation(repetition, INPUT);
         }
+        // At the top: the rest of the trace, then steps and combs of CoeffsToSlots.
         for repetition in self.repetitions_left() {
             request.rotation(repetition, top);
         }
@@ -100,6 +102,7 @@ impl FewCircuit {
         for tooth in &self.plan.up.teeth {
             request.rotation(*tooth, top);
         }
+        // After EvalMod: the imaginary parts back onto the real ones.
         if let Reduction::SideBySide(distance) = self.plan.reduction {
             request.rotation(distance, self.output_level(top));
         }
@@ -137,9 +140,12 @@ impl FewCircuit {
         encoded: &EncodedFew<E::Plaintext>,
         x: &E::Ciphertext,
     ) -> Result<E::Ciphertext> {
+        // Two limbs: the key switches below are the cheapest there are.
         let x = evaluator.lower(x, INPUT)?;
+        // Rotate-and-add gives every value a comb of copies, disjoint from all others, without a plaintext.
         let teeth = self.plan.down.teeth.iter().map(|tooth| -signed(*tooth));
         let combs = rotate_and_add(evaluator, x, teeth)?;
+        // Every slot takes from each comb it meets the value times an entry of the dense matrix.
         let sum = encoded.down.apply(evaluator, &combs)?;
         // Each repetition of the period has met some of the values; their sum is the same in all of them.
         evaluator.rescale(&rotate_and_add(evaluator, sum, self.repetitions().map(signed))?)
@@ -173,16 +179,20 @@ impl FewCircuit {
         encoded: &EncodedFew<E::Plaintext>,
         raised: E::Ciphertext,
     ) -> Result<(E::Ciphertext, Option<E::Ciphertext>)> {
+        // The trace: rotations that fix the subring, added up, clear all coefficients outside it. ModRaise has done the
+        // first.
         let traced = rotate_and_add(evaluator, raised, self.repetitions_left().map(signed))?;
         // Teeth and conjugate are added before the rescale, which divides their noise away.
         let steps = encoded.up.apply(evaluator, &traced)?;
         drop(traced);
         let y = rotate_and_add(evaluator, steps, self.plan.up.teeth.iter().copied().map(signed))?;
         let conjugate = evaluator.conjugate(&y)?;
+        // y + ȳ is the real part, as the diagonals are halved.
         let real_parts = evaluator.rescale(&evaluator.add(&y, &conjugate)?)?;
         if self.plan.reduction != Reduction::Twice {
             return Ok((real_parts, None));
         }
+        // i·(ȳ − y) is the imaginary part, halved likewise: a ciphertext of its own, for a second reduction.
         let turned =
             |sign, x| LinearTerm { constant: Complex64::new(0.0, sign), ..LinearTerm::integer(1, x) };
         let difference = [turned(1.0, &conjugate), turned(-1.0, &y)];
@@ -206,6 +216,8 @@ impl FewCircuit {
         let reduced = self.eval_mod.apply(evaluator, &real_parts, imaginary_parts.as_ref(), scale)?;
         match self.plan.reduction {
             Reduction::SideBySide(distance) => {
+                // The imaginary parts were reduced `distance` slots away: rotated back and times i they join the real
+                // ones.
                 let imaginary = evaluator.mul_by_i(&evaluator.rotate(&reduced, signed(distance))?)?;
                 evaluator.add(&reduced, &imaginary)
             }

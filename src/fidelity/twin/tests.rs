@@ -164,7 +164,7 @@ fn noise_at_every_seam_moves_the_logits_of_twin_and_decoder_equally_far() {
     let Fixture { plan, .. } = fixture();
     let inside =
         Step::LAYER.into_iter().filter(|module| module.seam().is_some() && *module != Step::InputNormSquare);
-    // The residual stream that leaves a layer belongs to no module of that layer.
+    // The residual stream that leaves a layer belongs to no step of that layer.
     let seams: Vec<Option<Step>> = inside.map(Some).chain([None]).collect();
     for seam in &seams {
         let mut plan = plan.clone();

@@ -5,9 +5,9 @@
 //! value at ψ^{2·brv(i)+1}, as with `tfhe-ntt`; the tests compare bits.
 //!
 //! Between passes the buffer holds signed f64 integers (as bit patterns in the u64 row). Bounds for p < 2^50, with
-//! |x·w| reduced to at most p (1/2 + 0.75 · |x| / 2^52): a forward pass of two layers takes 0.5 p to 1.8 p, a second one to
-//! 3.7 p < 2^52, then a reduction brings 0.5 p back. An inverse pass takes at most 1.3 p to 5.2 p < 2^53 in its sums,
-//! which are reduced, and leaves products below 1.3 p.
+//! |x·w| reduced to at most p (1/2 + 0.75 · |x| / 2^52): a forward pass of two layers takes 0.5 p to 1.8 p, a second
+//! one to 3.7 p < 2^52, then a reduction brings 0.5 p back. An inverse pass takes at most 1.3 p to 5.2 p < 2^53 in its
+//! sums, which are reduced, and leaves products below 1.3 p.
 
 #![allow(unsafe_code)] // vector loads and stores at checked offsets, and calls under the witness of detection
 #![allow(clippy::indexing_slicing)] // table indices follow from the transform size, checked when the tables are made
