@@ -1,4 +1,5 @@
-//! Single operations of the native backend at N = 2^14, 12 limbs of 50 bits, 3 digits (a bare ring, no security claimed).
+//! Single operations of the native backend at N = 2^14, 12 limbs of 50 bits, 3 digits (a bare ring, no security
+//! claimed).
 //!
 //! `cargo bench --bench operations`. For N = 2^16, levels and threads: `cachemir bench ops`.
 #![allow(

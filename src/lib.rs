@@ -34,16 +34,17 @@
 //!
 //! | you want | it is |
 //! |---|---|
-//! | parameters | [`ckks::Parameters`] out of a [`ckks::ParametersLiteral`]; with bootstraps [`bootstrapping::BootstrapParameters`] |
+//! | parameters | [`ckks::Parameters`] of a [`ckks::ParametersLiteral`]; [`bootstrapping::BootstrapParameters`] |
 //! | values into slots and back | inside [`contract::Client`] and [`contract::Evaluator`]; alone [`ckks::Encoder`] |
 //! | a secret key, encryption, decryption | [`backend::native::NativeClient`], the trait [`contract::Client`] |
-//! | evaluation keys for what a circuit needs | [`contract::KeyRequest`], filled by a dry run: [`backend::clear::ClearClient::dry_run`] |
-//! | sums, products, rotations, levels, scales | [`backend::native::NativeEvaluator`], the trait [`contract::Evaluator`] |
+//! | the keys needed by a circuit | [`contract::KeyRequest`], from [`backend::clear::ClearClient::dry_run`] |
+//! | sums, products, rotations, levels, scales | [`backend::native::NativeEvaluator`], [`contract::Evaluator`] |
 //! | a matrix times a vector | [`contract::LinearTransform`]; of a model's shapes: [`packing`] |
 //! | a function | [`circuits`]: Chebyshev series, 1/x, 1/√x, exp, SiLU |
 //! | a bootstrap | [`contract::Evaluator::bootstrap`]; its parts in [`bootstrapping`] |
-//! | keys and ciphertexts as bytes | [`backend::native::NativeEvaluator::write_to`], [`contract::Evaluator::ciphertext_to_bytes`], the format in [`ckks::container`] |
-//! | to know the precision beforehand | the simulator with noise, [`backend::clear`]; formulas in [`backend::native::noise_model`] |
+//! | keys as bytes | [`backend::native::NativeEvaluator::write_to`], the format in [`ckks::container`] |
+//! | ciphertexts as bytes | [`contract::Evaluator::ciphertext_to_bytes`] |
+//! | to know the precision beforehand | the simulator [`backend::clear`]; [`backend::native::noise_model`] |
 //!
 //! `examples/ckks_basics.rs` and `examples/bootstrap.rs` are whole programs. Code that is generic over
 //! [`contract::Client`] and [`contract::Evaluator`] runs unchanged on every backend: `clear` (the simulator, encrypts

@@ -1,9 +1,9 @@
-//! Memory of the native backend: once the pool of buffers has filled, no operation allocates anything but short lists, and
-//! what it keeps is its result.
+//! Memory of the native backend: once the pool of buffers has filled, no operation allocates anything but short lists,
+//! and what it keeps is its result.
 //!
-//! A counting allocator, one test (nothing else may run beside it) and one thread, so that the pool is the same in every run.
-//! Each operation runs twice to fill the pool; the third run is measured. Diagonals that a transform computes lazily are
-//! their caller's allocation and not measured here.
+//! A counting allocator, one test (nothing else may run beside it) and one thread, so that the pool is the same in
+//! every run. Each operation runs twice to fill the pool; the third run is measured. Diagonals that a transform
+//! computes lazily are their caller's allocation and not measured here.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
@@ -80,8 +80,8 @@ fn in_use() -> usize {
     LIVE.load(Ordering::Relaxed) - idle_bytes()
 }
 
-/// Of the third run of `operation`: the bytes it keeps in use, and how far it exceeded at most what was allocated before. The
-/// results of the first two were dropped: buffers for a result and for everything between wait in the pool.
+/// Of the third run of `operation`: the bytes it keeps in use, and how far it exceeded at most what was allocated
+/// before. The results of the first two were dropped: buffers for a result and for everything between wait in the pool.
 fn measure<T>(operation: &dyn Fn() -> T) -> (usize, usize) {
     for _ in 0..2 {
         drop(black_box(operation()));
@@ -189,9 +189,9 @@ fn check(setup: &Setup) {
     }
     assert!(failures.is_empty(), "more than the result, or more than {LISTS} bytes of lists: {failures:#?}");
     // What waits for all of them together. The largest is the transform's: three rotated pairs and four sums of a giant
-    // step over l limbs; in the rotation of one of these its decomposition (digits · (l + K) rows and l while it is made), a
-    // pair over l + K limbs and their total; in its division K + l rows and a pair over l limbs; the result. As much again for
-    // buffers that smaller operations left and that are too small here.
+    // step over l limbs; in the rotation of one of these its decomposition (digits · (l + K) rows and l while it is
+    // made), a pair over l + K limbs and their total; in its division K + l rows and a pair over l limbs; the result.
+    // As much again for buffers that smaller operations left and that are too small here.
     let (l, k) = (limbs(TOP), ring.special_limbs());
     let digits = parameters.digits(TOP).unwrap();
     let rows = (3 + 4) * 2 * l + digits * (l + k) + l + 2 * 2 * (l + k) + (k + l) + 2 * l + 2 * l;

@@ -116,7 +116,7 @@ fn parties(parameters: ClearParameters, wave: usize) -> (Client<ClearClient>, Cl
     parties_of(&fixture().decoder, parameters, wave)
 }
 
-/// As [`parties`], for another decoder of the same model.
+/// Client of `parameters` and an evaluator with the keys planned for `decoder`, which may be another one of this model.
 fn parties_of(
     decoder: &Decoder,
     parameters: ClearParameters,
@@ -141,13 +141,14 @@ fn session(parameters: ClearParameters) -> (Client<ClearClient>, Server<ClearEva
     (client, Server::from_parts(decoder, evaluator, state))
 }
 
-/// Generates `count` tokens, requires those of the exact model wherever its gap exceeds twice the error, and returns the
-/// worst logit error.
+/// Generates `count` tokens, requires those of the exact model wherever its gap exceeds twice the error, and returns
+/// the worst logit error.
 fn compare(parameters: ClearParameters, count: usize) -> f32 {
     logit_error(parameters, count, true)
 }
 
-/// See [`compare`]; with `check` the tokens are required.
+/// Generates `count` tokens and returns the worst logit error; with `check` the tokens must be those of the exact model
+/// wherever its gap exceeds twice the error.
 fn logit_error(parameters: ClearParameters, count: usize, check: bool) -> f32 {
     let prepared = &fixture().prepared;
     let (client, mut server) = session(parameters);
@@ -176,7 +177,8 @@ fn the_tokens_of_the_tiny_model_are_those_of_the_exact_one() {
     assert!(worst <= 0.05, "worst logit error {worst}");
 }
 
-/// Measured with seeds 7, 8, 9: 0.17, 0.12, 0.08; 0.017, 0.012, 0.012; 0.0049 with seed 7. A native bootstrap is good for 22 to 23 bits in the mean and 19 in its worst slot.
+/// Measured with seeds 7, 8, 9: 0.17, 0.12, 0.08; 0.017, 0.012, 0.012; 0.0049 with seed 7. A native bootstrap is good
+/// for 22 to 23 bits in the mean and 19 in its worst slot.
 #[test]
 fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_approximations() {
     let worst = |bits: i32, seed: u64| {
@@ -192,8 +194,8 @@ fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_approx
         let roomy = BootstrapSummary { bound: 1.001, ..summary() };
         logit_error(parameters().with_bootstrapping(roomy).with_noise(noise), 3, false)
     };
-    // The worst of a few logits varies with the draw: the sum over seeds less. Noise eight times smaller leaves about an eighth
-    // of the error; a fifth is asked for.
+    // The worst of a few logits varies with the draw: the sum over seeds less. Noise eight times smaller leaves about
+    // an eighth of the error; a fifth is asked for.
     let seeds = [7, 8, 9];
     let errors = [15, 18].map(|bits| seeds.map(|seed| worst(bits, seed)));
     let approximations = worst(25, 7);
@@ -204,7 +206,8 @@ fn logit_errors_fall_with_the_noise_of_the_bootstraps_down_to_that_of_the_approx
     assert!(approximations <= 0.01, "{approximations}");
 }
 
-/// Tokens of a prompt that share ciphertexts see what they see one by one: same logits, same caches, the bootstraps of one.
+/// Tokens of a prompt that share ciphertexts see what they see one by one: same logits, same caches, the bootstraps of
+/// one.
 #[test]
 fn a_prompt_read_in_waves_gives_the_logits_of_one_read_token_by_token() {
     let Fixture { prepared, decoder, functions, .. } = fixture();
@@ -256,7 +259,7 @@ fn waves_are_right(decoder: &Decoder) {
     assert!(refused.unwrap_err().to_string().contains("fit"));
 }
 
-/// The same hidden state, once unpacked by the client and multiplied there, once multiplied by the server.
+/// One hidden state, once unpacked by the client and multiplied there, once multiplied by the server.
 #[test]
 fn a_head_on_the_server_gives_the_logits_of_one_on_the_client() {
     let Fixture { prepared, functions, .. } = fixture();

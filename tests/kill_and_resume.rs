@@ -1,5 +1,5 @@
-//! A generation that is killed, at any moment and again and again, goes on from its checkpoint to the tokens of one that was
-//! not.
+//! A generation that is killed, at any moment and again and again, goes on from its checkpoint to the tokens of one
+//! that was not.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 

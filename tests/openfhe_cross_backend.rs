@@ -1,4 +1,4 @@
-//! The same circuits on the simulator, on the native backend and on OpenFHE: three implementations, one result.
+//! Circuits on the simulator, on the native backend and on OpenFHE: three implementations, one result.
 #![cfg(feature = "openfhe")]
 #![allow(
     clippy::unwrap_used,
@@ -71,8 +71,8 @@ fn matrix(seed: usize, inputs: usize, outputs: usize) -> Arc<dyn Weights> {
     }))
 }
 
-/// Two tokens through projections, RoPE, the encrypted KV cache, scores and weighted values; weights are scores + 1, for
-/// there is no bootstrap here that softmax could follow. Returns denominators and weighted values: eight levels.
+/// Two tokens through projections, RoPE, the encrypted KV cache, scores and weighted values; weights are scores + 1,
+/// for there is no bootstrap here that softmax could follow. Returns denominators and weighted values: eight levels.
 fn attention<E: Evaluator>(
     evaluator: &E,
     tokens: &[E::Ciphertext],
@@ -106,9 +106,9 @@ fn attention<E: Evaluator>(
     Ok((sums.ciphertext, attended.ciphertext))
 }
 
-/// What [`run`] returns, and how many bits of it have to agree. One key switch or rescale is off by at most 2^-27 in the
-/// worst slot of values up to 1 (`cachemir compare --preset test`: 2^-28 native at scale 2^41; OpenFHE, whose worst slots
-/// stand out, 2^-23 there, so 2^-27 at the 2^45 of these tests).
+/// What [`run`] returns, and how many bits of it have to agree. One key switch or rescale is off by at most 2^-27 in
+/// the worst slot of values up to 1 (`cachemir compare --preset test`: 2^-28 native at scale 2^41; OpenFHE, whose worst
+/// slots stand out, 2^-23 there, so 2^-27 at the 2^45 of these tests).
 const CIRCUITS: [(&str, i32); 4] = [
     // Nine products that each carry such an error, summed, and a rescale: 2^-23.
     ("linear transform", 22),
@@ -186,8 +186,8 @@ fn bootstraps_agree_on_clear_native_and_openfhe() {
     let clear = ClearParameters::new(SLOTS, LEVELS, 45).unwrap().with_bootstrapping(summary);
     let expected = refresh(&ClearClient::new(clear), &keys, &x, &request);
     // The native bootstrap keeps 19 bits in the worst slot (its own tests); the product of two such values adds both
-    // errors. OpenFHE's keeps 15 to 16 at this scale and ring: SlotsToCoeffs comes last there and multiplies the noise of
-    // the sine by √N.
+    // errors. OpenFHE's keeps 15 to 16 at this scale and ring: SlotsToCoeffs comes last there and multiplies the noise
+    // of the sine by √N.
     assert_agree("bootstrap, native and clear", &native, &expected, 2f64.powi(-17));
     assert_agree("bootstrap, openfhe and clear", &openfhe, &expected, 2f64.powi(-12));
     assert_agree("bootstrap, openfhe and native", &openfhe, &native, 2f64.powi(-12));

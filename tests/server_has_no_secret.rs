@@ -1,5 +1,5 @@
-//! No type that the server side reaches holds a secret key. Programs that would take one from it do not compile: see the
-//! documentation tests of `src/backend/trust.rs`.
+//! No type that the server side reaches holds a secret key. Programs that would take one from it do not compile: see
+//! the documentation tests of `src/backend/trust.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

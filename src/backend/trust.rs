@@ -1,7 +1,7 @@
 //! What the server side cannot do, as programs that must not compile.
 //!
-//! Documentation tests only (`#[cfg(doctest)]`). Each program that fails stands below one that compiles and differs from
-//! it in the forbidden line alone, so that it cannot fail for another reason unnoticed; toolchains that check
+//! Documentation tests only (`#[cfg(doctest)]`). Each program that fails stands below one that compiles and differs
+//! from it in the forbidden line alone, so that it cannot fail for another reason unnoticed; toolchains that check
 //! error codes check them too. That no type the server reaches contains a secret is tested in
 //! `tests/server_has_no_secret.rs`.
 

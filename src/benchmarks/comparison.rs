@@ -1,4 +1,4 @@
-//! The same operations on any backend, timed and checked: one side of a comparison.
+//! Operations of the contract on any backend, timed and checked: one side of a comparison.
 
 use std::str::FromStr;
 

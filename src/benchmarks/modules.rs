@@ -1,4 +1,4 @@
-//! Seconds of every operation, bootstrap and module of a decoder layer, by level: the costs that placement reads.
+//! Seconds of every operation, bootstrap and step of a decoder layer, by level: the costs that placement reads.
 
 use serde::Serialize;
 
@@ -39,12 +39,12 @@ pub struct ModuleCase {
     pub context: usize,
     /// Times everything is run; the median counts.
     pub rounds: usize,
-    /// Every how many levels operations and modules are measured; between them costs are interpolated.
+    /// Every how many levels operations and steps are measured; between them costs are interpolated.
     #[serde(skip)]
     pub every: usize,
 }
 
-/// A model, as far as timing its modules needs it.
+/// A model, as far as timing its steps needs it.
 pub struct ModelModules {
     fingerprint: String,
     pub(super) decoder: Decoder,
@@ -124,7 +124,7 @@ impl ModuleBench {
         Ok(Self { client, evaluator, summary, case, subject, preset: preset.to_owned() })
     }
 
-    /// Measures operations, bootstraps and the modules of the model, and compares a decode step with them unless
+    /// Measures operations, bootstraps and the steps of the model, and compares a decode step with them unless
     /// `skip_layer`.
     ///
     /// # Errors
@@ -158,7 +158,7 @@ impl ModuleBench {
         Ok(ModuleCosts { layer_check, costs })
     }
 
-    /// The modules of a shape by level, composed from the operations of `costs` and counts; none is run.
+    /// The steps of a shape by level, composed from the operations of `costs` and counts; none is run.
     ///
     /// # Errors
     /// [`Error::Shape`] for a shape that does not fit the slots; [`Error::Format`] for costs without an operation.

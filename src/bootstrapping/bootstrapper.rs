@@ -1,14 +1,15 @@
 //! The whole bootstrap of the native backend.
 //!
-//! SlotsToCoeffs → ModRaise → CoeffsToSlots → EvalMod, see [`super::BootstrapParameters`] for why in this order. A bootstrap
-//! to a lower level costs the same as one to the highest: the primes of EvalMod stand above those of the application, so
-//! ModRaise always raises to all of them; the result is lowered at the end.
+//! SlotsToCoeffs → ModRaise → CoeffsToSlots → EvalMod, see [`super::BootstrapParameters`] for why in this order. A
+//! bootstrap to a lower level costs the same as one to the highest: the primes of EvalMod stand above those of the
+//! application, so ModRaise always raises to all of them; the result is lowered at the end.
 //!
-//! Two kinds ([`Refreshed`]). *All slots*: complex slots carry two real values for the price of one bootstrap; CoeffsToSlots gives
-//! their parts as two ciphertexts, and EvalMod reduces both. Where all slots are real the second reduction is left out: in the
-//! coefficients after SlotsToCoeffs the imaginary parts stand apart, so that they are dropped for nothing. Fewer slots (any
-//! power of two that the values repeat with) shorten both transforms, not EvalMod. *Few values* ([`super::few`]): one level for
-//! each transform and one EvalMod; the other slots hold junk afterwards.
+//! Two kinds ([`Refreshed`]). *All slots*: complex slots carry two real values for the price of one bootstrap;
+//! CoeffsToSlots gives their parts as two ciphertexts, and EvalMod reduces both. Where all slots are real the second
+//! reduction is left out: in the coefficients after SlotsToCoeffs the imaginary parts stand apart, so that they are
+//! dropped for nothing. Fewer slots (any power of two that the values repeat with) shorten both transforms, not
+//! EvalMod. *Few values* ([`super::few`]): one level for each transform and one EvalMod; the other slots hold junk
+//! afterwards.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -23,8 +24,8 @@ use crate::contract::{
     FewValues, KeyRequest, Level, Refreshed, Result, Scale,
 };
 
-/// log2 of the factor by which the two-iteration mode magnifies the error of the first iteration: 2^12 of an error below
-/// 2^-16 stays far inside the interval, and the second iteration's own error shrinks by it.
+/// log2 of the factor by which the two-iteration mode magnifies the error of the first iteration: 2^12 of an error
+/// below 2^-16 stays far inside the interval, and the second iteration's own error shrinks by it.
 const SECOND_ITERATION_BITS: u32 = 12;
 
 /// Bootstraps what its keys were made for. Evaluation keys only; the rotation, relinearization and conjugation keys it
@@ -79,7 +80,10 @@ impl Bootstrapper {
     /// Makes the keys of ModRaise and the circuits for what `keys` names.
     ///
     /// # Errors
-    /// Those of [`BootstrapParameters::check`], [`ModRaise::generate`], [`BootstrapCircuit::new`] and [`FewCircuit::new`].
+    /// [`Error::Parameters`] for a bootstrap that does not fit the chain ([`BootstrapParameters::check`]),
+    /// [`Error::Insecure`] when a key exceeds the limit of its secret ([`ModRaise::generate`]), [`Error::Shape`] and
+    /// [`Error::Unsupported`] for slot counts and few values that cannot be bootstrapped ([`BootstrapCircuit::new`],
+    /// [`FewCircuit::new`]).
     pub fn generate(
         client: &CkksClient,
         parameters: &BootstrapParameters,
@@ -92,7 +96,9 @@ impl Bootstrapper {
     /// The bootstrapper of what `keys` names with the keys of ModRaise, however they came here: no client is needed.
     ///
     /// # Errors
-    /// Those of [`BootstrapParameters::check`], [`BootstrapCircuit::new`] and [`FewCircuit::new`].
+    /// [`Error::Parameters`] for a bootstrap that does not fit the chain ([`BootstrapParameters::check`]),
+    /// [`Error::Shape`] and [`Error::Unsupported`] for slot counts and few values that cannot be bootstrapped
+    /// ([`BootstrapCircuit::new`], [`FewCircuit::new`]).
     pub fn with_keys(
         parameters: &BootstrapParameters,
         keys: &BootstrapKeys,
@@ -121,11 +127,12 @@ impl Bootstrapper {
         BootstrapKeys { slots: self.all.keys().copied().collect(), few: self.few.keys().cloned().collect() }
     }
 
-    /// Rotation, relinearization and conjugation keys that the bootstraps in `keys` need, to be merged into the request before
-    /// keys are generated.
+    /// Rotation, relinearization and conjugation keys that the bootstraps in `keys` need, to be merged into the request
+    /// before keys are generated.
     ///
     /// # Errors
-    /// Those of [`BootstrapCircuit::new`] and [`FewCircuit::new`].
+    /// [`Error::Shape`] and [`Error::Unsupported`] for slot counts and few values that cannot be bootstrapped
+    /// ([`BootstrapCircuit::new`], [`FewCircuit::new`]).
     pub fn key_request(
         ring: &Parameters,
         parameters: &BootstrapParameters,
@@ -164,15 +171,16 @@ impl Bootstrapper {
         plaintexts.map(Plaintext::bytes).sum()
     }
 
-    /// Bootstraps `a` to `request.level` and its canonical scale; `a` stands at the minimum input level of its kind or above.
+    /// Bootstraps `a` to `request.level` and its canonical scale; `a` stands at the minimum input level of its kind or
+    /// above.
     ///
-    /// Two iterations bootstrap the error of the first one again, magnified: twice the time, one level less, and what is
-    /// left is the rounding at the canonical scale.
+    /// Two iterations bootstrap the error of the first one again, magnified: twice the time, one level less, and what
+    /// is left is the rounding at the canonical scale.
     ///
     /// # Errors
     /// [`Error::LevelTooLow`] below the minimum input level, [`Error::LevelOutOfRange`] above the output level,
-    /// [`Error::ScaleMismatch`] at a scale that is not the canonical one, [`Error::Unsupported`] for other iterations or what
-    /// no keys were made for, [`Error::RotationKey`], [`Error::EvaluationKey`].
+    /// [`Error::ScaleMismatch`] at a scale that is not the canonical one, [`Error::Unsupported`] for other iterations
+    /// or what no keys were made for, [`Error::RotationKey`], [`Error::EvaluationKey`].
     pub fn bootstrap(
         &self,
         evaluator: &CkksEvaluator,
@@ -200,7 +208,8 @@ impl Bootstrapper {
     /// The raised ciphertext of `a`: what EvalMod will see, before CoeffsToSlots. To look at the integer parts.
     ///
     /// # Errors
-    /// Those of [`Self::bootstrap`].
+    /// [`Error::LevelTooLow`], [`Error::ScaleMismatch`] and [`Error::Unsupported`] for an input that cannot be
+    /// bootstrapped ([`Self::bootstrap`]); [`Error::RotationKey`] and [`Error::EvaluationKey`] for missing keys.
     pub fn raised(
         &self,
         evaluator: &CkksEvaluator,
@@ -221,11 +230,12 @@ impl Bootstrapper {
         }
     }
 
-    /// What EvalMod sees of few `values` of `a` and of the junk beside them: (I + v/M)/K in every slot that holds a value. To
-    /// look at the distribution of both.
+    /// What EvalMod sees of few `values` of `a` and of the junk beside them: (I + v/M)/K in every slot that holds a
+    /// value. To look at the distribution of both.
     ///
     /// # Errors
-    /// Those of [`Self::bootstrap`].
+    /// [`Error::LevelTooLow`], [`Error::ScaleMismatch`] and [`Error::Unsupported`] for an input that cannot be
+    /// bootstrapped ([`Self::bootstrap`]); [`Error::RotationKey`] and [`Error::EvaluationKey`] for missing keys.
     pub fn before_reduction(
         &self,
         evaluator: &CkksEvaluator,

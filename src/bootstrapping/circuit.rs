@@ -21,8 +21,8 @@ pub struct BootstrapCircuit {
     interval: f64,
 }
 
-/// Both transforms with their diagonals encoded for one evaluator: 1.8 GB under `n16` at full slots, and a fifth of the time
-/// of a bootstrap saved each time.
+/// Both transforms with their diagonals encoded for one evaluator: 1.8 GB under `n16` at full slots, and a fifth of the
+/// time of a bootstrap saved each time.
 pub struct EncodedTransforms<P> {
     slots_to_coeffs: EncodedDft<P>,
     coeffs_to_slots: EncodedDft<P>,
@@ -121,8 +121,8 @@ impl BootstrapCircuit {
         })
     }
 
-    /// SlotsToCoeffs of `x` (period n, canonical scale, level at least 3 under `n16`), at level 0; a value of 1 becomes q0/M.
-    /// Cost: a [`Evaluator::lower`] unless at level 3, then key switches at few limbs.
+    /// SlotsToCoeffs of `x` (period n, canonical scale, level at least 3 under `n16`), at level 0; a value of 1 becomes
+    /// q0/M. Cost: a [`Evaluator::lower`] unless at level 3, then key switches at few limbs.
     ///
     /// # Errors
     /// [`crate::Error::LevelTooLow`], [`crate::Error::RotationKey`].
@@ -144,18 +144,18 @@ impl BootstrapCircuit {
         Ok(Scale(evaluator.chain().log2_modulus(Level(0))?.exp2() / self.message_ratio))
     }
 
-    /// Scale to give to the raised ciphertext (coefficients v·q0/M + q0·I): values become x/K, and the copies of sparse slots
-    /// that [`Self::from_coefficients`] adds up average out.
+    /// Scale to give to the raised ciphertext (coefficients v·q0/M + q0·I): values become x/K, and the copies of sparse
+    /// slots that [`Self::from_coefficients`] adds up average out.
     ///
     /// # Errors
-    /// Those of [`Self::bottom_scale`].
+    /// [`crate::Error::LevelOutOfRange`] for a chain without levels.
     pub fn raised_scale<E: Evaluator>(&self, evaluator: &E) -> Result<Scale> {
         let copies = (evaluator.slots() / self.slots).max(1) as f64;
         Ok(Scale(self.bottom_scale(evaluator)?.0 * self.message_ratio * self.interval * copies))
     }
 
-    /// The values of a raised ciphertext at [`Self::raised_scale`], back in the slots, at exactly `scale`; of `real` ones the
-    /// real parts alone, with one reduction instead of two.
+    /// The values of a raised ciphertext at [`Self::raised_scale`], back in the slots, at exactly `scale`; of `real`
+    /// ones the real parts alone, with one reduction instead of two.
     ///
     /// # Errors
     /// [`crate::Error::LevelExhausted`], [`crate::Error::RotationKey`], [`crate::Error::EvaluationKey`].

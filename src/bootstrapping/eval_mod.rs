@@ -1,10 +1,9 @@
 //! EvalMod: x ↦ x mod 1 in every slot, near the integers.
 //!
-//! Input: x/K in [−1, 1] with x = I + v/M, I an integer, M the message ratio, |v| ≤ bound. Output: v.
-//! E = exp(2πi·x) comes from a Chebyshev series of exp(2πi·x/2^r) and r squarings; then
-//! v ≈ M/2π·(a_1·Im E + a_2·Im E²), two sines whose cubic terms cancel (a_1 ≈ 4/3, a_2 ≈ −1/6). Squaring E doubles its error,
-//! where the double angle of a cosine multiplies it by up to 4 (the exponential goes back to Cheon et al. 2018; the scaled
-//! argument to Han–Ki 2020).
+//! Input: x/K in [−1, 1] with x = I + v/M, I an integer, M the message ratio, |v| ≤ bound. Output: v. E = exp(2πi·x)
+//! comes from a Chebyshev series of exp(2πi·x/2^r) and r squarings; then v ≈ M/2π·(a_1·Im E + a_2·Im E²), two sines
+//! whose cubic terms cancel (a_1 ≈ 4/3, a_2 ≈ −1/6). Squaring E doubles its error, where the double angle of a cosine
+//! multiplies it by up to 4 (the exponential goes back to Cheon et al. 2018; the scaled argument to Han–Ki 2020).
 //!
 //! Complex slots: two such E, one of the real and one of the imaginary parts, share the conjugation that takes Im.
 //! Scales are handed down from the output, as in [`crate::circuits::evaluate_series`]: everything lands exactly.
@@ -197,9 +196,10 @@ impl BootstrapParameters {
 /// Share of the bound that the sines are fitted to; up to the bound itself their error grows fourfold.
 const FITTED_SHARE: f64 = 8.0 / 9.0;
 
-/// (a_1, a_2) with a_1·sin θ + a_2·sin 2θ ≈ θ on |θ| ≤ `widest`: exact at the positive zeros of the Legendre polynomial P_5,
-/// where the error of order θ⁵ has the least mean square. This error is the same whenever a value comes back, so that it
-/// adds up linearly over a chain of bootstraps; its mean square counts, not its maximum far below that of the noise.
+/// (a_1, a_2) with a_1·sin θ + a_2·sin 2θ ≈ θ on |θ| ≤ `widest`: exact at the positive zeros of the Legendre polynomial
+/// P_5, where the error of order θ⁵ has the least mean square. This error is the same whenever a value comes back, so
+/// that it adds up linearly over a chain of bootstraps; its mean square counts, not its maximum far below that of the
+/// noise.
 fn fit_harmonics(widest: f64) -> [f64; 2] {
     let (outer, inner) = (0.906_179_845_938_664 * widest, 0.538_469_310_105_683 * widest);
     // θ/sin θ = p − q·(1 − cos θ) with p = a_1 + 2a_2 and q = 2a_2.

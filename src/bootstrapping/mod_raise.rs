@@ -1,18 +1,18 @@
 //! ModRaise with sparse-secret encapsulation.
 //!
-//! At level 0 a ciphertext modulo q0 is switched from the dense secret to an ephemeral one of small Hamming weight h (key
-//! modulo q0·p, p one special prime: far below the limit for sparse secrets), its coefficients are read as integers and
-//! reduced modulo all primes of Q (adding q0·I with |I| ≤ (h + 1)/2), and it is switched back to the dense secret.
-//! Bossuat–Troncoso-Pastoriza–Hubaux 2022, §3.
+//! At level 0 a ciphertext modulo q0 is switched from the dense secret to an ephemeral one of small Hamming weight h
+//! (key modulo q0·p, p one special prime: far below the limit for sparse secrets), its coefficients are read as
+//! integers and reduced modulo all primes of Q (adding q0·I with |I| ≤ (h + 1)/2), and it is switched back to the dense
+//! secret. Bossuat–Troncoso-Pastoriza–Hubaux 2022, §3.
 //!
-//! The second switch needs no decomposition: what it switches has coefficients below q0, so a single digit with two special
-//! primes (p_1·p_2 ≫ q0) suffices, where a general switch at the top takes as many digits as there are.
+//! The second switch needs no decomposition: what it switches has coefficients below q0, so a single digit with two
+//! special primes (p_1·p_2 ≫ q0) suffices, where a general switch at the top takes as many digits as there are.
 //!
 //! # The first steps of a trace, for little
-//! A bootstrap of few values adds up rotations right after ModRaise: Σ_i φ_i(c_0) + φ_i(c_1)·φ_i(s_sparse). Every φ_i(c_1) is as
-//! small as c_1, so with keys from φ_i(s_sparse) the sum of [`TRACED`] rotations is one switch of as many single digits: a
-//! product and 2·(l + 2) rows of key each, and one division. Three rotations at the top of the chain, each with its
-//! decomposition, cost five times as much, and their keys are larger.
+//! A bootstrap of few values adds up rotations right after ModRaise: Σ_i φ_i(c_0) + φ_i(c_1)·φ_i(s_sparse). Every
+//! φ_i(c_1) is as small as c_1, so with keys from φ_i(s_sparse) the sum of [`TRACED`] rotations is one switch of as
+//! many single digits: a product and 2·(l + 2) rows of key each, and one division. Three rotations at the top of the
+//! chain, each with its decomposition, cost five times as much, and their keys are larger.
 
 use std::sync::Arc;
 
@@ -44,8 +44,8 @@ pub struct ModRaise {
     pub(super) seed: Seed,
 }
 
-/// A switching key of one digit: (b, a) with b = −a·s + e + p_1·p_2·φ(s_sparse) on all primes of the chain and two special
-/// ones, and the rotation φ that the ciphertext goes through before.
+/// A switching key of one digit: (b, a) with b = −a·s + e + p_1·p_2·φ(s_sparse) on all primes of the chain and two
+/// special ones, and the rotation φ that the ciphertext goes through before.
 pub(super) struct SingleDigit {
     pub(super) b: RnsPolynomial<Evaluations>,
     a: RnsPolynomial<Evaluations>,
@@ -73,8 +73,8 @@ fn rotation(ring: &RingContext, number: usize) -> Automorphism {
 }
 
 impl ModRaise {
-    /// Draws an ephemeral secret and makes the keys, with `traced` also those of [`Self::raise_traced`]; the secret is wiped on
-    /// return.
+    /// Draws an ephemeral secret and makes the keys, with `traced` also those of [`Self::raise_traced`]; the secret is
+    /// wiped on return.
     ///
     /// # Errors
     /// [`Error::Insecure`] when the parameters claim security and a key exceeds the limit of its secret;
@@ -162,8 +162,8 @@ impl ModRaise {
         self.to_sparse.bytes() + 8 * words as u64
     }
 
-    /// `a` (level 0) with its coefficients m + q0·I modulo all primes of Q, labelled with `scale`. Cost: one switch at one
-    /// limb; 2·(l + 2) forward and as many MAC rows, one division by two primes at l limbs.
+    /// `a` (level 0) with its coefficients m + q0·I modulo all primes of Q, labelled with `scale`. Cost: one switch at
+    /// one limb; 2·(l + 2) forward and as many MAC rows, one division by two primes at l limbs.
     ///
     /// # Errors
     /// [`Error::Shape`] above level 0 (drop the limbs first).
@@ -171,12 +171,12 @@ impl ModRaise {
         self.raise_traced(a, scale, 1)
     }
 
-    /// The sum of `copies` rotations of what [`Self::raise`] gives, by multiples of S/`copies`: 1, 2, 4 or 8. Cost: that of
-    /// [`Self::raise`], and 2·(l + 2) MAC rows for each copy.
+    /// The sum of `copies` rotations of what [`Self::raise`] gives, by multiples of S/`copies`: 1, 2, 4 or 8. Cost:
+    /// that of [`Self::raise`], and 2·(l + 2) MAC rows for each copy.
     ///
     /// # Errors
-    /// [`Error::Shape`] above level 0 (drop the limbs first); [`Error::EvaluationKey`] for more than one copy without keys for
-    /// traces.
+    /// [`Error::Shape`] above level 0 (drop the limbs first); [`Error::EvaluationKey`] for more than one copy without
+    /// keys for traces.
     pub fn raise_traced(&self, a: &Ciphertext, scale: Scale, copies: usize) -> Result<Ciphertext> {
         if a.level != Level(0) {
             return Err(Error::Shape {

@@ -1,4 +1,5 @@
-//! The integer parts that EvalMod removes, seen by the holder of the secret key. A diagnostic: a server cannot compute it.
+//! The integer parts that EvalMod removes, seen by the holder of the secret key. A diagnostic: a server cannot compute
+//! it.
 //!
 //! After ModRaise a coefficient is m + q0·I, |m| < q0/2. I is the rounded sum of h + 1 values uniform in [−1/2, 1/2]
 //! (Irwin–Hall); EvalMod is built for |I| ≤ K.

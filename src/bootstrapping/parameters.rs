@@ -3,21 +3,21 @@
 //! # Order of the steps: SlotsToCoeffs first
 //! A ciphertext at level 3 goes through SlotsToCoeffs down to level 0, ModRaise to the top, CoeffsToSlots, EvalMod. The
 //! values then stand in *coefficients* when the modulus wraps, one value a coefficient, so
-//! * the error of EvalMod meets each value as it is: one bound holds for every kind of input. (With SlotsToCoeffs last, a
-//!   constant vector has one coefficient of the size of the scale and uniform slots have many of 2^-8 of it: the sine
+//! * the error of EvalMod meets each value as it is: one bound holds for every kind of input. (With SlotsToCoeffs last,
+//!   a constant vector has one coefficient of the size of the scale and uniform slots have many of 2^-8 of it: the sine
 //!   error depends on the input, and StC multiplies the noise of EvalMod by √N = 2^8.)
 //! * SlotsToCoeffs works on 4 limbs instead of some 17: nearly free in time, keys of one digit;
 //! * three levels at the bottom are reserved for it ([`crate::contract::BootstrapSummary::minimum_input_level`]).
 //!
 //! # EvalMod: complex exponential, two harmonics
-//! E = exp(2πi·x) from a Chebyshev series of exp(2πi·x/8) (degree 31, 5 levels) and three squarings; then
-//! x mod 1 ≈ (a_1·Im E + a_2·Im E²)/2π with one more level. Squarings double the error where cosine double angles multiply
-//! it by up to 4 each; the second harmonic cancels the cubic term of the sine for one level, where an arcsine of degree 3
+//! E = exp(2πi·x) from a Chebyshev series of exp(2πi·x/8) (degree 31, 5 levels) and three squarings; then x mod 1 ≈
+//! (a_1·Im E + a_2·Im E²)/2π with one more level. Squarings double the error where cosine double angles multiply it by
+//! up to 4 each; the second harmonic cancels the cubic term of the sine for one level, where an arcsine of degree 3
 //! takes two (of degree 7 three).
 //!
 //! # What was considered
-//! Simulated at N = 2^16 with the rounding noise of a dense secret, (60.3·2^8)/scale per rescale, h = 32; bits, mean / worst
-//! of 2^15 slots. MR is log2(q0/Δ) for values in [−1, 1]; the fit is minimax over that range.
+//! Simulated at N = 2^16 with the rounding noise of a dense secret, (60.3·2^8)/scale per rescale, h = 32; bits, mean /
+//! worst of 2^15 slots. MR is log2(q0/Δ) for values in [−1, 1]; the fit is minimax over that range.
 //!
 //! | EvalMod | levels × bits | MR | uniform | constant 1 | 0.577 everywhere |
 //! |---|---|---|---|---|---|
@@ -33,15 +33,16 @@
 //! | the same | 9 × 50 = 450 | 7 | 24.9 / 21.8 | 24.9 / 21.8 | 25.0 / 21.8 |
 //! | the same, degree 63, two squarings | 9 × 48 = 432 | 6 | 23.0 / 19.9 | 22.5 / 19.8 | 23.5 / 19.8 |
 //!
-//! MR 7 is chosen over 6 for its smaller sine error. The harmonics are fitted for magnitudes up to 1 (root mean square error
-//! 2^-27; 2^-23.3 at the bound 1.125): what they are wrong by is the same amount for the same value every time, so that over a
-//! chain of bootstraps it adds up linearly instead of as √k. Fitted up to 2 (2^-21) that was most of the error of a chain,
-//! fitted to the least maximum up to 1.125 (2^-25) 7 % of it after 32. Levels of two primes are not needed: no prime exceeds 2^50.
+//! MR 7 is chosen over 6 for its smaller sine error. The harmonics are fitted for magnitudes up to 1 (root mean square
+//! error 2^-27; 2^-23.3 at the bound 1.125): what they are wrong by is the same amount for the same value every time,
+//! so that over a chain of bootstraps it adds up linearly instead of as √k. Fitted up to 2 (2^-21) that was most of the
+//! error of a chain, fitted to the least maximum up to 1.125 (2^-25) 7 % of it after 32. Levels of two primes are not
+//! needed: no prime exceeds 2^50.
 //!
 //! # Overflow
-//! I = (⟨c, s⟩ − m)/q0 is a sum of h + 1 = 33 values in [−1/2, 1/2]: |I| ≤ 16 always. P(|I| ≥ 16) = 2^-121.7 a coefficient,
-//! 2^-105.7 a bootstrap at N = 2^16. Beyond the interval ±15.1 the series is continued and loses precision (about 2^-9 at
-//! 16) but does not explode: there is no catastrophic overflow.
+//! I = (⟨c, s⟩ − m)/q0 is a sum of h + 1 = 33 values in [−1/2, 1/2]: |I| ≤ 16 always. P(|I| ≥ 16) = 2^-121.7 a
+//! coefficient, 2^-105.7 a bootstrap at N = 2^16. Beyond the interval ±15.1 the series is continued and loses precision
+//! (about 2^-9 at 16) but does not explode: there is no catastrophic overflow.
 
 use super::few;
 use crate::ckks::ParametersLiteral;
@@ -68,13 +69,14 @@ pub struct BootstrapParameters {
     pub squarings: usize,
     /// Butterfly stages (powers of two of the radix) merged into each level of CoeffsToSlots, in order of use.
     pub coeffs_to_slots: Vec<usize>,
-    /// The same for SlotsToCoeffs.
+    /// Butterfly stages merged into each level of SlotsToCoeffs, in order of use.
     pub slots_to_coeffs: Vec<usize>,
     /// Bootstraps of few values; `None` where the top level is too narrow for a dense transform.
     pub few: Option<FewParameters>,
 }
 
-/// What differs in bootstraps of few values ([`super::few`]): one level for each transform, and an interval that holds junk.
+/// What differs in bootstraps of few values ([`super::few`]): one level for each transform, and an interval that holds
+/// junk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FewParameters {
     /// Half-width K of the interval of EvalMod; degree and squarings are those of all slots.
@@ -88,8 +90,9 @@ impl BootstrapParameters {
         self.chain.stretches.iter().map(|stretch| stretch.levels).sum()
     }
 
-    /// log2 of the probability that some coefficient leaves the interval in one bootstrap: N·P(|I| ≥ 16) for h = 32, where
-    /// I is the rounded sum of 33 uniform values (exact Irwin–Hall tail). Precision degrades there; nothing else happens.
+    /// log2 of the probability that some coefficient leaves the interval in one bootstrap: N·P(|I| ≥ 16) for h = 32,
+    /// where I is the rounded sum of 33 uniform values (exact Irwin–Hall tail). Precision degrades there; nothing else
+    /// happens.
     #[must_use]
     pub fn log2_failure(&self) -> f64 {
         log2_irwin_hall_tail(self.ephemeral_weight + 1, self.interval.floor() + 0.5)

@@ -9,9 +9,9 @@ const LARGE: f64 = 49.9;
 impl BootstrapParameters {
     /// N = 2^16, 128-bit security with a dense ternary secret.
     ///
-    /// log2(QP) = 50 + 3·42 + 13·42 + 9·48 + 4·46 + 8·50 = 1738 ≤ 1747; 30 limbs in 4 digits. The ephemeral key (h = 32)
-    /// lives at 100 bits (limit 345). A bootstrap takes a value at level 3 or above and returns level 16: 13 levels
-    /// between bootstraps. Precision: see the module header.
+    /// log2(QP) = 50 + 3·42 + 13·42 + 9·48 + 4·46 + 8·50 = 1738 ≤ 1747; 30 limbs in 4 digits. The ephemeral key (32
+    /// nonzero coefficients) lives at 100 bits (limit 345). A bootstrap takes a value at level 3 or above and returns
+    /// level 16: 13 levels between bootstraps. Precision: see the module header.
     #[must_use]
     pub fn n16() -> Self {
         Self {
@@ -33,11 +33,12 @@ impl BootstrapParameters {
 
     /// N = 2^16, 128-bit security with a dense ternary secret, for bootstraps of few values; all slots as well.
     ///
-    /// log2(QP) = 50 + 18·42 + 9·48 + 60 + 10·44.8 = 1746 ≤ 1747; 30 limbs in 3 digits of 10: special primes of 45 bits cover
-    /// digits of 42-bit limbs, where eight of 50 bits would leave a level more and take 4 digits. The top level is two primes
-    /// of 30 bits: a dense CoeffsToSlots loses 2^(36−b) of a value to the rounding of its diagonals, b the bits of its level.
-    /// Few values enter at level 1 and come back at level 18: 17 levels between bootstraps. All slots enter at level 3 and come
-    /// back at level 15, their last squarings at 42 bits instead of 48: 12 levels, and fewer bits than under [`Self::n16`].
+    /// log2(QP) = 50 + 18·42 + 9·48 + 60 + 10·44.8 = 1746 ≤ 1747; 30 limbs in 3 digits of 10: special primes of 45 bits
+    /// cover digits of 42-bit limbs, where eight of 50 bits would leave a level more and take 4 digits. The top level
+    /// is two primes of 30 bits: a dense CoeffsToSlots loses 2^(36−b) of a value to the rounding of its diagonals, b
+    /// the bits of its level. Few values enter at level 1 and come back at level 18: 17 levels between bootstraps. All
+    /// slots enter at level 3 and come back at level 15, their last squarings at 42 bits instead of 48: 12 levels, and
+    /// fewer bits than under [`Self::n16`].
     #[must_use]
     pub fn n16_few() -> Self {
         Self {
@@ -55,10 +56,11 @@ impl BootstrapParameters {
         }
     }
 
-    /// [`Self::n16_few`] with one level more: eight special primes of 50 bits and 31 limbs in 4 digits, hence larger keys and
-    /// slower key switches.
+    /// [`Self::n16_few`] with one level more: eight special primes of 50 bits and 31 limbs in 4 digits, hence larger
+    /// keys and slower key switches.
     ///
-    /// log2(QP) = 50 + 19·42 + 9·48 + 60 + 8·50 = 1739 ≤ 1747. Few values from level 1 to level 19, all slots from 3 to 16.
+    /// log2(QP) = 50 + 19·42 + 9·48 + 60 + 8·50 = 1739 ≤ 1747. Few values from level 1 to level 19, all slots from 3 to
+    /// 16.
     #[must_use]
     pub fn n16_few_deep() -> Self {
         Self {

@@ -1,10 +1,10 @@
 //! The keys of a bootstrapper at rest and on the wire, as one container.
 //!
-//! The first section lists what is bootstrapped: the number of slot counts and those, the number of layouts of few values and
-//! for each whether it is real, how many slots it has, and which. Without any it is all there is. Then come the switching key
-//! to the sparse secret (limbs, special limbs, seed of its uniform halves, the halves b_d) and those back (seed, each b): one, or
-//! eight where few values are bootstrapped. Sizes
-//! follow from the parameters and must agree with what the container states; memory is taken as the data arrives.
+//! The first section lists what is bootstrapped: the number of slot counts and those, the number of layouts of few
+//! values and for each whether it is real, how many slots it has, and which. Without any it is all there is. Then come
+//! the switching key to the sparse secret (limbs, special limbs, seed of its uniform halves, the halves b_d) and those
+//! back (seed, each b): one, or eight where few values are bootstrapped. Sizes follow from the parameters and must
+//! agree with what the container states; memory is taken as the data arrives.
 
 use std::io::{Read, Write};
 use std::sync::Arc;

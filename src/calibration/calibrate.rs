@@ -21,7 +21,7 @@ pub struct Calibrated {
 /// what is under way, and what was done of how much.
 ///
 /// # Errors
-/// Those of the forward pass; [`crate::Error::Plan`] when there is no text, or a value is not finite.
+/// [`crate::Error::Plan`] when there is no text, or a value is not finite; errors of the forward pass.
 pub fn calibrate(
     prepared: &PreparedModel,
     calibration: &[Vec<u32>],

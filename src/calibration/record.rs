@@ -212,7 +212,8 @@ impl BlockFunctions for RangeRecorder {
 /// `progress` is told `what` is under way, and what was done of how much.
 ///
 /// # Errors
-/// Those of [`crate::model::reference::ReferenceModel::forward`].
+/// Errors of [`crate::model::reference::ReferenceModel::forward`]: [`Error::Shape`] for a token outside the vocabulary
+/// or a text that is too long.
 pub fn record(
     prepared: &PreparedModel,
     sequences: &[Vec<u32>],

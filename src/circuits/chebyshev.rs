@@ -83,7 +83,8 @@ impl ChebyshevSeries {
     /// 16 points a coefficient, is at most `error`.
     ///
     /// # Errors
-    /// Those of [`Self::fit`]; [`Error::Plan`] when degree 2^`max_depth` − 1 does not reach the error.
+    /// [`Error::Plan`] when degree 2^`max_depth` − 1 does not reach the error; [`Error::Shape`] for an empty interval,
+    /// [`Error::BadValue`] for a function that is not finite at a node ([`Self::fit`]).
     pub fn fit_to_error(
         function: impl Fn(f64) -> f64,
         lower: f64,

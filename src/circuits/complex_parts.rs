@@ -6,7 +6,8 @@ use crate::contract::{Evaluator, Result};
 /// z = x + i·y of two real ciphertexts at one level and scale, which stay. No key switch.
 ///
 /// # Errors
-/// Those of [`Evaluator::add`].
+/// [`crate::Error::LevelMismatch`] and [`crate::Error::ScaleMismatch`] when the two parts do not stand at one level and
+/// scale.
 pub fn join_complex<E: Evaluator>(
     evaluator: &E,
     re: &E::Ciphertext,
@@ -19,7 +20,7 @@ pub fn join_complex<E: Evaluator>(
 /// The factor 2 is the caller's to fold into what comes before or after.
 ///
 /// # Errors
-/// Those of [`Evaluator::conjugate`].
+/// [`crate::Error::EvaluationKey`] without a conjugation key.
 pub fn split_complex<E: Evaluator>(
     evaluator: &E,
     z: &E::Ciphertext,
@@ -31,7 +32,7 @@ pub fn split_complex<E: Evaluator>(
 /// Twice the real part of z: z + z̄. One conjugation; level and scale stay.
 ///
 /// # Errors
-/// Those of [`Evaluator::conjugate`].
+/// [`crate::Error::EvaluationKey`] without a conjugation key.
 pub fn twice_real_part<E: Evaluator>(evaluator: &E, z: &E::Ciphertext) -> Result<E::Ciphertext> {
     evaluator.add(z, &evaluator.conjugate(z)?)
 }

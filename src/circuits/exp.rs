@@ -21,7 +21,7 @@ impl Exponential {
     /// then has an absolute error of at most about `target` (relative to its top, 1).
     ///
     /// # Errors
-    /// Those of [`Approximation::fit`].
+    /// [`crate::Error::Plan`] when degree 255 does not reach the target ([`Approximation::fit`]).
     pub fn fit(interval: Interval, squarings: usize, target: f64) -> Result<Self> {
         let halving = (squarings as f64).exp2();
         let root = Approximation::fit(
@@ -33,12 +33,12 @@ impl Exponential {
         Ok(Self { root, squarings })
     }
 
-    /// Over `interval`, with a relative error of at most `target` for every x not more than `depth` below the upper end,
-    /// and the fewest levels; of equally deep ones the one with most squarings: it has fewer products, and values that
-    /// vanish at the lower end (1000 unused slots there must not add `target` to a sum as small as e^(−`depth`)).
+    /// Over `interval`, with a relative error of at most `target` for every x not more than `depth` below the upper
+    /// end, and the fewest levels; of equally deep ones the one with most squarings: it has fewer products, and values
+    /// that vanish at the lower end (1000 unused slots there must not add `target` to a sum as small as e^(−`depth`)).
     ///
     /// # Errors
-    /// Those of [`Approximation::fit`], when no number of squarings up to 5 reaches the target.
+    /// [`crate::Error::Plan`] when no number of squarings up to 5 reaches the target ([`Approximation::fit`]).
     pub fn fit_relative(interval: Interval, depth: f64, target: f64) -> Result<Self> {
         let mut best: Option<Self> = None;
         let mut failure = None;
@@ -74,7 +74,8 @@ impl Exponential {
     /// Squares p(x), already evaluated, up to e^(x − high). One level a squaring.
     ///
     /// # Errors
-    /// Those of [`Evaluator::square`].
+    /// [`crate::Error::LevelExhausted`] with fewer levels than squarings, [`crate::Error::EvaluationKey`] without a
+    /// relinearization key.
     pub fn square_up<E: Evaluator>(&self, evaluator: &E, root: &E::Ciphertext) -> Result<E::Ciphertext> {
         let mut power = root.clone();
         for _ in 0..self.squarings {

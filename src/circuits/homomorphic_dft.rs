@@ -1,13 +1,14 @@
 //! CoeffsToSlots and SlotsToCoeffs: the encoder's DFT on encrypted slots, factored into few levels.
 //!
 //! n slots belong to n complex coefficients w_k = m_k + i·m_{k+n}: slot j is Σ_k w_k·ζ^{k·5^j}, ζ = exp(iπ/2n), that is
-//! z = U·w with U = S_n ⋯ S_4·S_2·R, where S_{2h} is a layer of butterflies between slots h apart and R the bit reversal
-//! (the special FFT of Cheon et al. 2018, §3). A layer is a matrix of three diagonals; several layers merge into one level.
+//! z = U·w with U = S_n ⋯ S_4·S_2·R, where S_{2h} is a layer of butterflies between slots h apart and R the bit
+//! reversal (the special FFT of Cheon et al. 2018, §3). A layer is a matrix of three diagonals; several layers merge
+//! into one level.
 //! * SlotsToCoeffs applies S_n ⋯ S_2 = U·R: afterwards the coefficients hold the slot values in bit-reversed order.
 //! * CoeffsToSlots applies its inverse R·U⁻¹: slots hold the coefficients, the order put right again.
 //!
-//! Between the two only functions of single coefficients may stand. With fewer than S slots the data has period n in the
-//! slots and its polynomial is one in X^{S/n}; the same matrices apply. Chen–Chillotti–Song 2019, §4.
+//! Between the two only functions of single coefficients may stand. With fewer than S slots the data has period n in
+//! the slots and its polynomial is one in X^{S/n}; the same matrices apply. Chen–Chillotti–Song 2019, §4.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +17,8 @@ use crate::contract::{
     Result, Scale, normalize_step,
 };
 
-/// Weight of a hoisted baby step relative to a giant step, in time (an inner product with a key against a whole key switch)
-/// and in memory (a key each).
+/// Weight of a hoisted baby step relative to a giant step, in time (an inner product with a key against a whole key
+/// switch) and in memory (a key each).
 const BABY_COST: f64 = 0.6;
 
 /// Which way.
@@ -47,8 +48,8 @@ pub struct HomomorphicDft {
 }
 
 impl HomomorphicDft {
-    /// DFT on `slots` slots whose level i merges `layers[i]` butterfly layers, in order of use; the whole matrix is multiplied
-    /// by `factor`, spread evenly over the levels.
+    /// DFT on `slots` slots whose level i merges `layers[i]` butterfly layers, in order of use; the whole matrix is
+    /// multiplied by `factor`, spread evenly over the levels.
     ///
     /// # Errors
     /// [`Error::Shape`] when `slots` is not a power of two ≥ 2, or `layers` does not sum to its logarithm.
@@ -121,8 +122,9 @@ impl HomomorphicDft {
 
     /// The transform of `x` (period n in the slots), one level for each factor, at exactly `scale`.
     ///
-    /// Any level and scale; the quotient of the two scales is spread evenly over the levels, so that no level's diagonals
-    /// lose more bits than another's. Cost: per level one decomposition, the baby steps hoisted, the giant steps.
+    /// Any level and scale; the quotient of the two scales is spread evenly over the levels, so that no level's
+    /// diagonals lose more bits than another's. Cost: per level one decomposition, the baby steps hoisted, the giant
+    /// steps.
     ///
     /// # Errors
     /// [`Error::LevelExhausted`], [`Error::RotationKey`], errors of the encoder.
@@ -138,7 +140,7 @@ impl HomomorphicDft {
     /// The transform without its last rescale: one level above, such that a rescale gives exactly `scale`.
     ///
     /// # Errors
-    /// Those of [`Self::apply`].
+    /// [`Error::LevelExhausted`] with too few levels, [`Error::RotationKey`] for a missing key; errors of the encoder.
     pub fn apply_unrescaled<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -174,8 +176,8 @@ struct EncodedFactor<P> {
 }
 
 impl HomomorphicDft {
-    /// The transform encoded for inputs at `level` and `scale` with results at `result`. One encoding a diagonal, of as many
-    /// limbs as its level has.
+    /// The transform encoded for inputs at `level` and `scale` with results at `result`. One encoding a diagonal, of as
+    /// many limbs as its level has.
     ///
     /// # Errors
     /// [`Error::LevelExhausted`], errors of the encoder.

@@ -28,9 +28,9 @@ pub struct RelaxedStep {
 pub struct RelaxedInverse {
     /// Lower end of the interval; the upper end is 1.
     pub low: f64,
-    /// First f is `offset` + `slope`·x.
+    /// Slope of the first f, which is `offset` + `slope`·x.
     pub slope: f64,
-    /// See `slope`.
+    /// Value at x = 0 of the first f, which is `offset` + `slope`·x.
     pub offset: f64,
     /// The iterations.
     pub steps: Vec<RelaxedStep>,
@@ -39,7 +39,8 @@ pub struct RelaxedInverse {
 }
 
 impl RelaxedInverse {
-    /// Constants of `iterations` steps over [`low`, 1]. Depth: the numerator ends `iterations` levels below the first f.
+    /// Constants of `iterations` steps over [`low`, 1]. Depth: the numerator ends `iterations` levels below the first
+    /// f.
     ///
     /// # Errors
     /// [`Error::Plan`] when `low` is outside (0, 1) or there is no iteration.
@@ -98,19 +99,19 @@ impl RelaxedInverse {
         })
     }
 
-    /// The iteration cut in two, `before` and `after` a refresh: `before` steps from [`low`, 1], and `after` steps over what
-    /// they leave, [low·v, 1] with v their value at the lower end. x·before(x) enters the second part.
+    /// The iteration cut in two, `before` and `after` a refresh: `before` steps from [`low`, 1], and `after` steps over
+    /// what they leave, [low·v, 1] with v their value at the lower end. x·before(x) enters the second part.
     ///
     /// # Errors
-    /// Those of [`RelaxedInverse::new`].
+    /// [`Error::Plan`] when `low` is outside (0, 1) or there is no iteration.
     pub fn split(low: f64, before: usize, after: usize) -> Result<(Self, Self)> {
         let first = Self::new(low, before)?;
         let second = Self::new(low * first.value(low), after)?;
         Ok((first, second))
     }
 
-    /// Factor by which the product of the first `steps` factors f + a must still be multiplied to be the partial inverse;
-    /// with all of them, 1/x.
+    /// Factor by which the product of the first `steps` factors f + a must still be multiplied to be the partial
+    /// inverse; with all of them, 1/x.
     #[must_use]
     pub fn gain(&self, steps: usize) -> f64 {
         self.steps.iter().take(steps).map(|step| step.gain).product()
@@ -130,11 +131,11 @@ impl RelaxedInverse {
 }
 
 impl RelaxedStep {
-    /// f + a where `places` is 1, and f (zero there) where it is 0: the factor of the numerator, and its mask. Level and
-    /// scale unchanged.
+    /// f + a where `places` is 1, and f (zero there) where it is 0: the factor of the numerator, and its mask. Level
+    /// and scale unchanged.
     ///
     /// # Errors
-    /// Those of [`Evaluator::add_values`].
+    /// [`Error::ScaleOutOfRange`] for a constant that does not fit the scale ([`Evaluator::add_values`]).
     pub fn factor<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -148,7 +149,7 @@ impl RelaxedStep {
     /// The next f: f² − b where `places` is 1, f² (zero stays zero) where it is 0. One level, one product.
     ///
     /// # Errors
-    /// Those of [`Evaluator::square`] and [`Evaluator::add_values`].
+    /// [`Error::LevelExhausted`] at level 0, [`Error::EvaluationKey`] without a relinearization key.
     pub fn advance<E: Evaluator>(
         &self,
         evaluator: &E,

@@ -21,7 +21,7 @@ impl InverseSquareRoot {
     /// One polynomial of the least depth for a relative error of `target`.
     ///
     /// # Errors
-    /// Those of [`Approximation::fit`].
+    /// [`crate::Error::Plan`] when degree 255 does not reach the target ([`Approximation::fit`]).
     pub fn polynomial(interval: Interval, target: f64) -> Result<Self> {
         let start =
             Approximation::fit(|x| (interval.low / x).sqrt(), interval, ErrorMeasure::Relative, target)?;
@@ -33,7 +33,7 @@ impl InverseSquareRoot {
     /// relative error δ of y becomes (3/2)δ² in a step, so wide intervals profit. The polynomial alone wins ties.
     ///
     /// # Errors
-    /// Those of [`Approximation::fit`], when nothing reaches the target.
+    /// [`crate::Error::Plan`] when nothing reaches the target ([`Approximation::fit`]).
     pub fn fit(interval: Interval, target: f64) -> Result<Self> {
         let mut best: Option<Self> = None;
         let mut start_target = target;
@@ -83,7 +83,8 @@ impl InverseSquareRoot {
     /// step: y ← 1.5·y − y²·(y·x/(2·low)).
     ///
     /// # Errors
-    /// Those of the evaluator's products.
+    /// [`crate::Error::LevelExhausted`] with too few levels, [`crate::Error::EvaluationKey`] without a relinearization
+    /// key.
     pub fn refine<E: Evaluator>(
         &self,
         evaluator: &E,

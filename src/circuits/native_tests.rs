@@ -1,10 +1,10 @@
-//! The functions of a decoder block on `native`, in small rings: their errors are at most the error of the approximation
-//! plus the noise that is predicted.
+//! The functions of a decoder block on `native`, in small rings: their errors are at most the error of the
+//! approximation plus the noise that is predicted.
 //!
 //! A function runs twice on ciphertexts: on the simulator with the chain of the native parameters and the noise of
-//! [`noise_model`] at every operation, and on `native`. Against what the circuit computes in f64, native errors must have
-//! the size of the simulated ones; against the exact function they may exceed them by the approximation's own error, which
-//! each fit states and which is measured here again.
+//! [`noise_model`] at every operation, and on `native`. Against what the circuit computes in f64, native errors must
+//! have the size of the simulated ones; against the exact function they may exceed them by the approximation's own
+//! error, which each fit states and which is measured here again.
 
 use std::sync::Arc;
 
@@ -293,7 +293,8 @@ fn exp_on_native_errs_by_its_approximation_and_the_predicted_noise() {
     }
 }
 
-/// Softmax of rows of `keys` scores: exp, its sums, the numerator Σ p·v of one value a key, the division with its refresh.
+/// Softmax of rows of `keys` scores: exp, its sums, the numerator Σ p·v of one value a key, the division with its
+/// refresh.
 struct Softmax {
     softmax: DeferredSoftmax,
     keys: usize,

@@ -2,8 +2,8 @@
 //!
 //! Input: x in [−1, 1], any level and scale. Output: Σ c_k T_k(x), ⌈log2(degree + 1)⌉ levels below, at *exactly* the
 //! scale asked for. The scale is handed down the tree of products: a factor of T_m is evaluated at (scale · q)/s_m, so
-//! its product with T_m rescales to `scale`; coefficients are rounded at whatever scale lands there. Additions therefore
-//! always meet at equal scales, on any chain. Bossuat et al. 2021, §5.1.
+//! its product with T_m rescales to `scale`; coefficients are rounded at whatever scale lands there. Additions
+//! therefore always meet at equal scales, on any chain. Bossuat et al. 2021, §5.1.
 
 use super::polynomial_basis::ChebyshevBasis;
 use super::polynomial_coefficient::Coefficient;

@@ -1,7 +1,7 @@
 //! Chebyshev polynomials T_k(x) of a ciphertext, each computed once.
 //!
-//! T_{a+b} = 2·T_a·T_b − T_{|a−b|} with a the largest power of two below a+b, so that T_k stands ⌈log2 k⌉ levels below x.
-//! The subtrahend is brought to the scale of the product by a constant −1 rounded at exactly that scale, before the
+//! T_{a+b} = 2·T_a·T_b − T_{|a−b|} with a the largest power of two below a+b, so that T_k stands ⌈log2 k⌉ levels below
+//! x. The subtrahend is brought to the scale of the product by a constant −1 rounded at exactly that scale, before the
 //! rescale: no operation ever meets another scale. Scales follow s_{a+b} = s_a·s_b/q and stay near the canonical one
 //! inside a stretch of equal primes.
 

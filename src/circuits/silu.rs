@@ -16,7 +16,7 @@ pub fn silu(x: f64) -> f64 {
 /// products stay small. Levels ⌈log2(degree + 1)⌉; outside the interval the polynomial grows without bound.
 ///
 /// # Errors
-/// Those of [`Approximation::fit`].
+/// [`crate::Error::Plan`] when degree 255 does not reach the target ([`Approximation::fit`]).
 pub fn fit_silu(interval: Interval, target: f64, normaliser: f64) -> Result<Approximation> {
     Approximation::fit(|x| silu(x) / normaliser, interval, ErrorMeasure::Absolute, target / normaliser)
 }

@@ -2,9 +2,9 @@
 //!
 //! The scores arrive as the unit variable of the exponential, already shifted (an affine function of the query, folded
 //! into the cached keys, predicts log D). P = exp stays un-normalised; its sums D and its product with the values, the
-//! numerator, then go through the relaxed inverse ([`super::inverse`]) together, so that one complex bootstrap refreshes
-//! both half way, when the spread of D has shrunk by 4 an iteration. After Cachemir (arXiv 2602.11470), which divides
-//! first, and THOR's relaxed iterations; deferring is ours.
+//! numerator, then go through the relaxed inverse ([`super::inverse`]) together, so that one complex bootstrap
+//! refreshes both half way, when the spread of D has shrunk by 4 an iteration. After Cachemir (arXiv 2602.11470), which
+//! divides first, and THOR's relaxed iterations; deferring is ours.
 
 pub use super::complex_parts::{join_complex, split_complex};
 use super::evaluate_series;
@@ -44,7 +44,8 @@ impl DeferredSoftmax {
     /// Over denominators in [`low`, 1], with `before` iterations up to the refresh and `after` behind it.
     ///
     /// # Errors
-    /// Those of [`RelaxedInverse::split`].
+    /// [`crate::Error::Plan`] when `low` is outside (0, 1) or there is no iteration
+    /// ([`RelaxedInverse::split`]).
     pub fn new(exponential: Exponential, low: f64, before: usize, after: usize) -> Result<Self> {
         let (before, after) = RelaxedInverse::split(low, before, after)?;
         Ok(Self { exponential, before, after })
@@ -56,11 +57,12 @@ impl DeferredSoftmax {
         4f64.powi(i32::try_from(self.before.steps.len()).unwrap_or(i32::MAX))
     }
 
-    /// P, magnified, of unit scores: [`Exponential::levels`] levels. Slots at −1 give e^(low − high), negligible: unused
-    /// slots are put there instead of being masked.
+    /// P, magnified, of unit scores: [`Exponential::levels`] levels. Slots at −1 give e^(low − high), negligible:
+    /// unused slots are put there instead of being masked.
     ///
     /// # Errors
-    /// Those of [`evaluate_series`] and [`Evaluator::square`].
+    /// [`crate::Error::LevelExhausted`] with too few levels, [`crate::Error::EvaluationKey`] without a relinearization
+    /// key ([`evaluate_series`], [`Evaluator::square`]).
     pub fn weights<E: Evaluator>(&self, evaluator: &E, scores: &E::Ciphertext) -> Result<E::Ciphertext> {
         let halving = (-(self.exponential.squarings as f64)).exp2();
         let factor = self.magnification().powf(halving);
@@ -70,8 +72,8 @@ impl DeferredSoftmax {
         self.exponential.square_up(evaluator, &root)
     }
 
-    /// Factors of the sum of magnified weights, whose largest value (not magnified) is `largest`, for the two members of
-    /// [`Denominators`].
+    /// Factors of the sum of magnified weights, whose largest value (not magnified) is `largest`, for the two members
+    /// of [`Denominators`].
     #[must_use]
     pub fn denominator_factors(&self, largest: f64) -> [f64; 2] {
         let gain = self.before.gain(self.before.steps.len());
@@ -86,15 +88,16 @@ impl DeferredSoftmax {
         self.before.offset / 4.0
     }
 
-    /// Runs the iterations before the refresh; returns half the first f of the second part, an affine function of D within
-    /// ±1, and the numerator o at one level, ready for [`join_complex`]. `places` is 1 at the slots of the result, 0 elsewhere; o may have junk elsewhere and
-    /// comes out clean, the denominators must be clean.
+    /// Runs the iterations before the refresh; returns half the first f of the second part, an affine function of D
+    /// within ±1, and the numerator o at one level, ready for [`join_complex`]. `places` is 1 at the slots of the
+    /// result, 0 elsewhere; o may have junk elsewhere and comes out clean, the denominators must be clean.
     ///
     /// When o stands below f (values are cached low), the factors are multiplied among themselves until they come down
     /// to o, which costs one level more than the iterations.
     ///
     /// # Errors
-    /// Those of the evaluator's products.
+    /// [`crate::Error::LevelExhausted`] with too few levels, [`crate::Error::EvaluationKey`] without a relinearization
+    /// key.
     pub fn before_refresh<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -134,11 +137,12 @@ impl DeferredSoftmax {
         evaluator.align(&f, &o)
     }
 
-    /// Runs the iterations after the refresh on the doubled f and o; returns the quotient up to [`DeferredSoftmax::gain`],
-    /// one level an iteration.
+    /// Runs the iterations after the refresh on the doubled f and o; returns the quotient up to
+    /// [`DeferredSoftmax::gain`], one level an iteration.
     ///
     /// # Errors
-    /// Those of the evaluator's products.
+    /// [`crate::Error::LevelExhausted`] with too few levels, [`crate::Error::EvaluationKey`] without a relinearization
+    /// key.
     pub fn after_refresh<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -157,7 +161,8 @@ impl DeferredSoftmax {
         Ok(o)
     }
 
-    /// Gain of the first part. A numerator multiplied by it beforehand is refreshed within the magnitude of its quotient.
+    /// Gain of the first part. A numerator multiplied by it beforehand is refreshed within the magnitude of its
+    /// quotient.
     #[must_use]
     pub fn first_gain(&self) -> f64 {
         self.before.gain(self.before.steps.len())

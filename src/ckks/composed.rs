@@ -26,7 +26,9 @@ pub(super) struct ProductParts<'a> {
 /// rescale(relinearize(tensor(a, b))) with a relinearization key that reaches the level of both.
 ///
 /// # Errors
-/// Those of [`product_scale`] and [`relinearize_and_rescale`].
+/// [`crate::Error::LevelMismatch`] and [`crate::Error::ScaleOutOfRange`] for factors that cannot be multiplied
+/// ([`product_scale`]), [`crate::Error::LevelExhausted`] at level 0; errors of the terms and the addend
+/// ([`relinearize_and_rescale`]).
 pub(super) fn multiply_and_rescale(
     parameters: &Parameters,
     key: &KeySwitchingKey,
@@ -93,7 +95,8 @@ pub(super) fn relinearize_and_rescale(
 /// What [`crate::contract::Evaluator::lower`] computes.
 ///
 /// # Errors
-/// Those of [`crate::contract::LevelChain::lowering_factor`] and [`scale_and_rescale`].
+/// [`crate::Error::LevelTooLow`] for a level above the value, [`crate::Error::ScaleMismatch`] for a scale that cannot
+/// be brought to the canonical one ([`crate::contract::LevelChain::lowering_factor`]); errors of [`scale_and_rescale`].
 pub(super) fn lower_to(parameters: &Parameters, a: &Ciphertext, level: Level) -> Result<Ciphertext> {
     let Some(factor) = parameters.chain().lowering_factor(a.level, a.scale, level)? else {
         return Ok(a.clone());
@@ -106,7 +109,8 @@ pub(super) fn lower_to(parameters: &Parameters, a: &Ciphertext, level: Level) ->
 /// Limbs above `level` dropped, multiplied by `c` at `scale`, rescaled.
 ///
 /// # Errors
-/// Those of the constant; [`crate::Error::LevelExhausted`] at level 0.
+/// [`crate::Error::LevelExhausted`] at level 0; [`crate::Error::BadValue`] and [`crate::Error::ScaleOutOfRange`] for
+/// the constant.
 pub(super) fn scale_and_rescale(
     parameters: &Parameters,
     a: &Ciphertext,

@@ -30,7 +30,8 @@ impl RoundedConstant {
     /// `c` at `scale`, to multiply a value of scale `given` at `level` with.
     ///
     /// # Errors
-    /// Those of [`check_constant_product`].
+    /// [`crate::Error::BadValue`] and [`crate::Error::ScaleOutOfRange`] for a constant or scale that is not usable
+    /// ([`check_constant_product`]).
     pub(super) fn factor(
         parameters: &Parameters,
         given: Scale,
@@ -45,7 +46,8 @@ impl RoundedConstant {
     /// `c` at `scale`, to be added to a value of that scale at `level`.
     ///
     /// # Errors
-    /// Those of [`check_values`].
+    /// [`crate::Error::BadValue`] and [`crate::Error::ScaleOutOfRange`] for a constant or scale that is not usable
+    /// ([`check_values`]).
     pub(super) fn addend(parameters: &Parameters, c: Complex64, scale: Scale, level: Level) -> Result<Self> {
         check_values("add_constant", parameters.chain(), 1, &[c], level, scale)?;
         Ok(Self::rounded(c, scale))

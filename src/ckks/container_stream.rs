@@ -61,7 +61,7 @@ impl<W: Write> ContainerWriter<W> {
     /// The next words of the sections, little-endian.
     ///
     /// # Errors
-    /// Those of [`Self::write`].
+    /// [`Error::Internal`] for more bytes than were announced, [`Error::Io`] when writing fails.
     pub(crate) fn write_words(&mut self, words: &[u64]) -> Result<()> {
         let mut bytes = Vec::with_capacity(8 * CHUNK.min(words.len()));
         for chunk in words.chunks(CHUNK) {
@@ -159,7 +159,7 @@ impl<R: Read> ContainerReader<R> {
     /// The next `count` words of the sections; memory is taken as they arrive.
     ///
     /// # Errors
-    /// Those of [`Self::read`].
+    /// [`Error::Format`] when the data ends before, [`Error::Io`] when reading fails.
     pub(crate) fn words(&mut self, count: usize) -> Result<Vec<u64>> {
         let mut words = Vec::new();
         let mut bytes = vec![0; 8 * CHUNK.min(count)];

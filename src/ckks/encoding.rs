@@ -24,7 +24,8 @@ impl EncodedCoefficients {
     /// Encodes at most S `values` at `scale`, checked against the modulus at `level`. One complex FFT of S points.
     ///
     /// # Errors
-    /// Those of [`check_values`].
+    /// [`crate::Error::TooManyValues`], [`crate::Error::BadValue`], [`crate::Error::ScaleOutOfRange`] and
+    /// [`crate::Error::LevelOutOfRange`] for what cannot be encoded ([`check_values`]).
     pub(super) fn new(
         parameters: &Parameters,
         encoder: &Encoder,

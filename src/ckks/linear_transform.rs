@@ -50,7 +50,9 @@ impl TransformInput<'_> {
             })
             .collect();
         self.require_giant_keys(&giants)?;
+        // Baby steps: every rotation of the input that some transform asks for, from one decomposition.
         let babies = self.prepare_babies(transforms)?;
+        // Giant steps, as many at a time as lazy diagonals may be held. Each gives an inner sum, still to be rotated.
         let mut totals: Vec<Total> = transforms.iter().map(|_| Total::default()).collect();
         let mut giants = giants.as_slice();
         while !giants.is_empty() {
@@ -117,6 +119,7 @@ impl TransformInput<'_> {
         let ring = self.parameters.ring();
         let step = normalize_step(step, self.parameters.slots());
         if step == 0 {
+            // No rotation, no key switch: the sum joins the total, times P as it is.
             match &mut total.extended {
                 None => total.extended = Some(sum),
                 Some(total) => total.add_assign(ring, &sum)?,
@@ -124,6 +127,8 @@ impl TransformInput<'_> {
             return Ok(());
         }
         let key = self.keys.rotation(step, self.a.level)?;
+        // Only what stands modulo Q can be decomposed: this is the one division of a giant step. P times the switched
+        // half comes back, so that the first half, times P already, is added to it undivided.
         let divided = sum.c1.divide_by_dropped_limbs(ring, self.a.c1.chain_limbs())?;
         let mut switched =
             Decomposition::new(ring, &divided, key.key.special_limbs())?.inner_product(ring, &key.key)?;
@@ -135,9 +140,11 @@ impl TransformInput<'_> {
     fn finish(&self, total: Total, scale: Scale) -> Result<Ciphertext> {
         let level = self.a.level;
         if let Some(extended) = total.extended {
+            // Double hoisting: the giant rotations were added up in QP, and are divided by P together.
             let (c0, c1) = extended.divide(self.parameters.ring())?;
             return Ok(Ciphertext { c0, c1, level, scale });
         }
+        // Single hoisting: the sums stand modulo Q and are rotated now, with one division by P at the end.
         let terms: Vec<RotatedTerm<'_>> = total
             .divided
             .iter()

@@ -44,7 +44,8 @@ enum Cache {
     Duplicated,
     /// KV heads once, query heads in complex pairs. Not run by `generate`, like the two below.
     Compact,
-    /// As duplicated, with RoPE and K, V in complex numbers: dimensions j and j + head_dim/2 as one.
+    /// A copy of its KV head for every query head, with RoPE and K, V in complex numbers: dimensions j and j +
+    /// head_dim/2 as one.
     Complex,
     /// KV heads once, in complex numbers.
     CompactComplex,

@@ -11,8 +11,9 @@ use clap::Args;
 /// Where costs come from.
 #[derive(Args)]
 pub struct CostArguments {
-    /// Cost file (`bench modules --json`), report of `bench ops` with `--bootstrap-costs`, or a table of seconds by module
-    /// and level (TSV, as the paper publishes). Without it: the costs built in, measured at N = 2^16 on two cores.
+    /// Cost file (`bench modules --json`), report of `bench ops` with `--bootstrap-costs`, or a table of seconds by
+    /// module and level (TSV, as the paper publishes). Without it: the costs built in, measured at N = 2^16 on two
+    /// cores.
     #[arg(long, value_name = "FILE")]
     costs: Option<PathBuf>,
     /// Report of `bench bootstrap`, beside a report of `bench ops`.
@@ -29,7 +30,7 @@ pub enum Costs {
 }
 
 impl CostArguments {
-    /// As `--costs` would give them.
+    /// The arguments that `--costs` with this path gives.
     #[cfg(test)]
     pub fn of(costs: Option<PathBuf>) -> Self {
         Self { costs, bootstrap_costs: None }
@@ -54,7 +55,7 @@ impl CostArguments {
         self.costs.is_some().then(|| self.read_measured()).transpose()
     }
 
-    /// As [`CostArguments::read`], where a table is of no use.
+    /// Reads the measured costs that the flags name, and refuses a table of modules.
     pub fn read_measured(&self) -> anyhow::Result<CostFile> {
         match self.read()? {
             Costs::Measured(file) => Ok(*file),

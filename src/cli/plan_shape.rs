@@ -1,4 +1,5 @@
-//! `cachemir plan` without a model: a shape whose layer is priced by its formulas, or a layer that a cost file measured.
+//! `cachemir plan` without a model: a shape whose layer is priced by its formulas, or a layer that a cost file
+//! measured.
 
 use crate::contract::Level;
 use crate::placement::{

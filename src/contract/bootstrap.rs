@@ -1,8 +1,8 @@
 //! What a bootstrap is asked to refresh, and what it offers.
 //!
-//! Two kinds. *All slots*: a period of the slots, up to all of them. *Few values*: a list of slots that hold values, all
-//! other slots zero; a decode step refreshes some 600 numbers, and a bootstrap of these takes fewer levels and less time.
-//! After the second kind the other slots hold **junk**, which the next step must multiply by zero.
+//! Two kinds. *All slots*: a period of the slots, up to all of them. *Few values*: a list of slots that hold values,
+//! all other slots zero; a decode step refreshes some 600 numbers, and a bootstrap of these takes fewer levels and less
+//! time. After the second kind the other slots hold **junk**, which the next step must multiply by zero.
 
 use super::{Complex64, Error, Level, OccupiedSlots, Result};
 
@@ -89,7 +89,8 @@ impl BootstrapRequest {
     }
 }
 
-/// What bootstrapping offers under the parameters of an evaluator: all slots, and few values where there is such a kind.
+/// What bootstrapping offers under the parameters of an evaluator: all slots, and few values where there is such a
+/// kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BootstrapSummary {
     /// Highest level of a ciphertext all of whose slots were bootstrapped.
@@ -148,12 +149,13 @@ impl BootstrapSummary {
 
     /// That `values`, decrypted as they enter or leave a bootstrap, lie within its bound, give or take 1/1024 of it.
     ///
-    /// No false alarms: a bootstrap of values within the bound errs by far less than the tolerance. What a result shows of
-    /// values beyond it, on the native backend: its modular reduction returns v with an error that grows, never more than
-    /// 0.22·M for the message ratio M (M = 128 and the bound is 1.125), and repeats with period M, in every slot by itself.
-    /// So every |v| from the bound to M/2 − bound shows; a larger one shows unless it lies within the bound of a multiple of
-    /// M, or within 0.6 times the bound of an odd multiple of M/2. Values computed from a refreshed one may rightly exceed
-    /// the bound: they are not to be checked. Nor is the junk that a bootstrap of few values leaves.
+    /// No false alarms: a bootstrap of values within the bound errs by far less than the tolerance. What a result shows
+    /// of values beyond it, on the native backend: its modular reduction returns v with an error that grows, never more
+    /// than 0.22·M for the message ratio M (M = 128 and the bound is 1.125), and repeats with period M, in every slot
+    /// by itself. So every |v| from the bound to M/2 − bound shows; a larger one shows unless it lies within the bound
+    /// of a multiple of M, or within 0.6 times the bound of an odd multiple of M/2. Values computed from a refreshed
+    /// one may rightly exceed the bound: they are not to be checked. Nor is the junk that a bootstrap of few values
+    /// leaves.
     ///
     /// # Errors
     /// [`Error::OutOfInterval`] with the largest magnitude of a real or imaginary part, infinite for NaN.
@@ -168,8 +170,8 @@ impl BootstrapSummary {
         Err(Error::OutOfInterval { site: "bootstrap".to_owned(), magnitude, bound: self.bound })
     }
 
-    /// The values that `slots` hold among all slots, checked as by [`Self::check`]: what is left of the result of a bootstrap
-    /// of few values without its junk, in the order of the slots.
+    /// The values that `slots` hold among all slots, checked as by [`Self::check`]: what is left of the result of a
+    /// bootstrap of few values without its junk, in the order of the slots.
     ///
     /// # Errors
     /// [`Error::OutOfInterval`]; [`Error::Shape`] for a slot that does not exist.

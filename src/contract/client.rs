@@ -45,7 +45,8 @@ pub trait Client: Send + Sync {
     /// Decrypts the result of a bootstrap and reports values that were beyond its bound as such, not as noise.
     ///
     /// # Errors
-    /// Those of [`Self::decrypt`] and [`BootstrapSummary::check`], where stands what it can and what it cannot see.
+    /// [`crate::Error::ParameterMismatch`] for a ciphertext of another context; [`crate::Error::OutOfInterval`] for
+    /// values beyond the bound ([`BootstrapSummary::check`] says what it can and what it cannot see).
     fn decrypt_bootstrapped(
         &self,
         ciphertext: &<Self::Evaluator as Evaluator>::Ciphertext,
@@ -56,11 +57,13 @@ pub trait Client: Send + Sync {
         Ok(values)
     }
 
-    /// Decrypts the result of a bootstrap of few values and returns these alone, in the order of `slots`; values that were
-    /// beyond the bound are reported as such. Junk is left out.
+    /// Decrypts the result of a bootstrap of few values and returns these alone, in the order of `slots`; values that
+    /// were beyond the bound are reported as such. Junk is left out.
     ///
     /// # Errors
-    /// Those of [`Self::decrypt`] and [`BootstrapSummary::few_values`].
+    /// [`crate::Error::ParameterMismatch`] for a ciphertext of another context; [`crate::Error::OutOfInterval`] for
+    /// values beyond the bound and [`crate::Error::Shape`] for a slot that does not exist
+    /// ([`BootstrapSummary::few_values`]).
     fn decrypt_few(
         &self,
         ciphertext: &<Self::Evaluator as Evaluator>::Ciphertext,

@@ -73,108 +73,110 @@ pub trait Evaluator: Send + Sync {
     /// Encodes at most S values (the rest are zero) for use at `level` with `scale`. No key needed.
     ///
     /// # Errors
-    /// [`Error::TooManyValues`], [`Error::BadValue`], [`Error::LevelOutOfRange`], [`Error::ScaleOutOfRange`].
+    /// [`crate::Error::TooManyValues`], [`crate::Error::BadValue`], [`crate::Error::LevelOutOfRange`],
+    /// [`crate::Error::ScaleOutOfRange`].
     fn encode(&self, values: &[Complex64], level: Level, scale: Scale) -> Result<Self::Plaintext>;
 
     /// a + b; same level, same scale.
     ///
     /// # Errors
-    /// [`Error::LevelMismatch`], [`Error::ScaleMismatch`].
+    /// [`crate::Error::LevelMismatch`], [`crate::Error::ScaleMismatch`].
     fn add(&self, a: &Self::Ciphertext, b: &Self::Ciphertext) -> Result<Self::Ciphertext>;
     /// a − b; same level, same scale.
     ///
     /// # Errors
-    /// [`Error::LevelMismatch`], [`Error::ScaleMismatch`].
+    /// [`crate::Error::LevelMismatch`], [`crate::Error::ScaleMismatch`].
     fn sub(&self, a: &Self::Ciphertext, b: &Self::Ciphertext) -> Result<Self::Ciphertext>;
     /// −a.
     ///
     /// # Errors
-    /// [`Error::ParameterMismatch`].
+    /// [`crate::Error::ParameterMismatch`].
     fn negate(&self, a: &Self::Ciphertext) -> Result<Self::Ciphertext>;
     /// a + p; same level, same scale.
     ///
     /// # Errors
-    /// [`Error::LevelMismatch`], [`Error::ScaleMismatch`].
+    /// [`crate::Error::LevelMismatch`], [`crate::Error::ScaleMismatch`].
     fn add_plain(&self, a: &Self::Ciphertext, p: &Self::Plaintext) -> Result<Self::Ciphertext>;
     /// a + c in every slot. Level and scale unchanged.
     ///
     /// # Errors
-    /// [`Error::BadValue`].
+    /// [`crate::Error::BadValue`].
     fn add_constant(&self, a: &Self::Ciphertext, c: Complex64) -> Result<Self::Ciphertext>;
     /// a · p slot by slot, not rescaled: level unchanged, scale is the product of both scales.
     ///
     /// # Errors
-    /// [`Error::LevelMismatch`], [`Error::ScaleOutOfRange`].
+    /// [`crate::Error::LevelMismatch`], [`crate::Error::ScaleOutOfRange`].
     fn mul_plain(&self, a: &Self::Ciphertext, p: &Self::Plaintext) -> Result<Self::Ciphertext>;
     /// a · c in every slot, not rescaled; c is rounded at `scale`, which multiplies the ciphertext's scale. No NTT.
     ///
     /// # Errors
-    /// [`Error::BadValue`], [`Error::ScaleOutOfRange`].
+    /// [`crate::Error::BadValue`], [`crate::Error::ScaleOutOfRange`].
     fn mul_constant(&self, a: &Self::Ciphertext, c: Complex64, scale: Scale) -> Result<Self::Ciphertext>;
     /// a · k for an integer k: level and scale unchanged.
     ///
     /// # Errors
-    /// [`Error::ParameterMismatch`].
+    /// [`crate::Error::ParameterMismatch`].
     fn mul_integer(&self, a: &Self::Ciphertext, k: i64) -> Result<Self::Ciphertext>;
     /// a · i for the imaginary unit: a monomial product, free of level, scale and noise.
     ///
     /// # Errors
-    /// [`Error::ParameterMismatch`].
+    /// [`crate::Error::ParameterMismatch`].
     fn mul_by_i(&self, a: &Self::Ciphertext) -> Result<Self::Ciphertext>;
 
     /// a · b before relinearization and rescaling; same level, scale is the product.
     ///
     /// # Errors
-    /// [`Error::LevelMismatch`], [`Error::ScaleOutOfRange`].
+    /// [`crate::Error::LevelMismatch`], [`crate::Error::ScaleOutOfRange`].
     fn tensor(&self, a: &Self::Ciphertext, b: &Self::Ciphertext) -> Result<Self::Tensor>;
     /// Sum of two unrelinearized products; same level, same scale.
     ///
     /// # Errors
-    /// [`Error::LevelMismatch`], [`Error::ScaleMismatch`].
+    /// [`crate::Error::LevelMismatch`], [`crate::Error::ScaleMismatch`].
     fn add_tensor(&self, a: &Self::Tensor, b: &Self::Tensor) -> Result<Self::Tensor>;
     /// Back to degree 1. One key switch.
     ///
     /// # Errors
-    /// [`Error::EvaluationKey`] without a relinearization key at this level.
+    /// [`crate::Error::EvaluationKey`] without a relinearization key at this level.
     fn relinearize(&self, a: &Self::Tensor) -> Result<Self::Ciphertext>;
 
     /// Divides by q_ℓ: one level less, scale divided by q_ℓ.
     ///
     /// # Errors
-    /// [`Error::LevelExhausted`] at level 0.
+    /// [`crate::Error::LevelExhausted`] at level 0.
     fn rescale(&self, a: &Self::Ciphertext) -> Result<Self::Ciphertext>;
     /// Drops limbs down to `level`; the scale stays (so it is in general not the canonical one: see [`Self::lower`]).
     ///
     /// # Errors
-    /// [`Error::LevelTooLow`] when the value is already below.
+    /// [`crate::Error::LevelTooLow`] when the value is already below.
     fn drop_level(&self, a: &Self::Ciphertext, level: Level) -> Result<Self::Ciphertext>;
 
     /// rot(a, step): left when positive. One key switch; none for step ≡ 0.
     ///
     /// # Errors
-    /// [`Error::RotationKey`].
+    /// [`crate::Error::RotationKey`].
     fn rotate(&self, a: &Self::Ciphertext, step: i64) -> Result<Self::Ciphertext>;
     /// Rotations of one ciphertext by several steps, sharing the decomposition (hoisting).
     ///
     /// # Errors
-    /// [`Error::RotationKey`].
+    /// [`crate::Error::RotationKey`].
     fn rotate_many(&self, a: &Self::Ciphertext, steps: &[i64]) -> Result<Vec<Self::Ciphertext>>;
     /// Σ rot(a_j, step_j); same level and scale. One key switch per nonzero step, one division by P for all.
     ///
     /// # Errors
-    /// [`Error::Shape`] for an empty sum, [`Error::LevelMismatch`], [`Error::ScaleMismatch`], [`Error::RotationKey`].
+    /// [`crate::Error::Shape`] for an empty sum, [`crate::Error::LevelMismatch`], [`crate::Error::ScaleMismatch`],
+    /// [`crate::Error::RotationKey`].
     fn rotate_sum(&self, terms: &[(&Self::Ciphertext, i64)]) -> Result<Self::Ciphertext>;
     /// Complex conjugate of every slot. One key switch.
     ///
     /// # Errors
-    /// [`Error::EvaluationKey`].
+    /// [`crate::Error::EvaluationKey`].
     fn conjugate(&self, a: &Self::Ciphertext) -> Result<Self::Ciphertext>;
 
     /// Evaluates `transform`, diagonals encoded at the input's level and at `scale`, not rescaled (see
     /// [`LinearTransform`]).
     ///
     /// # Errors
-    /// [`Error::Shape`] for an empty transform, [`Error::RotationKey`], errors of [`Self::encode`].
+    /// [`crate::Error::Shape`] for an empty transform, [`crate::Error::RotationKey`], errors of [`Self::encode`].
     fn linear_transform(
         &self,
         a: &Self::Ciphertext,
@@ -182,11 +184,12 @@ pub trait Evaluator: Send + Sync {
         scale: Scale,
     ) -> Result<Self::Ciphertext>;
 
-    /// Several transforms of one input: what [`Self::linear_transform`] gives for each. Baby steps they have in common are
-    /// rotated once, under one decomposition; a backend that cannot share them evaluates one after another.
+    /// Several transforms of one input: what [`Self::linear_transform`] gives for each. Baby steps they have in common
+    /// are rotated once, under one decomposition; a backend that cannot share them evaluates one after another.
     ///
     /// # Errors
-    /// Those of [`Self::linear_transform`].
+    /// [`crate::Error::Shape`] for an empty transform, [`crate::Error::RotationKey`] for a missing key; errors of
+    /// [`Self::encode`].
     fn linear_transforms(
         &self,
         a: &Self::Ciphertext,
@@ -196,37 +199,41 @@ pub trait Evaluator: Send + Sync {
         transforms.iter().map(|transform| self.linear_transform(a, transform, scale)).collect()
     }
 
-    /// Refreshes what `request` names of `a` (at its level's canonical scale) to `request.level` and its canonical scale.
+    /// Refreshes what `request` names of `a` (at its level's canonical scale) to `request.level` and its canonical
+    /// scale.
     ///
-    /// Slots are complex: real and imaginary part are refreshed both, each within the bound, unless the request says that
-    /// the values are real. Two real vectors are best refreshed as one complex one (x + i·y), and taken apart by a
+    /// Slots are complex: real and imaginary part are refreshed both, each within the bound, unless the request says
+    /// that the values are real. Two real vectors are best refreshed as one complex one (x + i·y), and taken apart by a
     /// conjugation afterwards.
     ///
-    /// Few values ([`super::Refreshed::Few`]): all other slots of `a` must be zero, up to noise, and hold *junk* afterwards,
-    /// at most [`super::FewSummary::junk`] in magnitude: whatever comes next must have zeros there.
+    /// Few values ([`super::Refreshed::Few`]): all other slots of `a` must be zero, up to noise, and hold *junk*
+    /// afterwards, at most [`super::FewSummary::junk`] in magnitude: whatever comes next must have zeros there.
     ///
     /// # Errors
-    /// [`Error::Unsupported`], [`Error::EvaluationKey`], [`Error::LevelTooLow`], [`Error::LevelOutOfRange`],
-    /// [`Error::ScaleMismatch`]; on `clear` also [`Error::OutOfInterval`], for values beyond the bound, imaginary parts of
-    /// real values, and slots that should be zero. Elsewhere values are hidden: [`super::Client::decrypt_bootstrapped`]
-    /// reports those beyond the bound.
+    /// [`crate::Error::Unsupported`], [`crate::Error::EvaluationKey`], [`crate::Error::LevelTooLow`],
+    /// [`crate::Error::LevelOutOfRange`], [`crate::Error::ScaleMismatch`]; on `clear` also
+    /// [`crate::Error::OutOfInterval`], for values beyond the bound, imaginary parts of real values, and slots that
+    /// should be zero. Elsewhere values are hidden: [`super::Client::decrypt_bootstrapped`] reports those beyond the
+    /// bound.
     fn bootstrap(&self, a: &Self::Ciphertext, request: &BootstrapRequest) -> Result<Self::Ciphertext>;
 
     /// Serializes a ciphertext into the versioned container of the backend.
     ///
     /// # Errors
-    /// [`Error::Foreign`] when a library behind the backend fails.
+    /// [`crate::Error::Foreign`] when a library behind the backend fails.
     fn ciphertext_to_bytes(&self, a: &Self::Ciphertext) -> Result<Vec<u8>>;
     /// Reads what [`Self::ciphertext_to_bytes`] wrote.
     ///
     /// # Errors
-    /// [`Error::Format`] for truncated, damaged, oversized or foreign data.
+    /// [`crate::Error::Format`] for truncated, damaged, oversized or foreign data.
     fn ciphertext_from_bytes(&self, bytes: &[u8]) -> Result<Self::Ciphertext>;
 
     /// a · b, relinearized, rescaled: one level. At canonical scales the result is at the canonical scale below.
     ///
     /// # Errors
-    /// Those of [`Self::tensor`], [`Self::relinearize`] and [`Self::rescale`].
+    /// [`crate::Error::LevelMismatch`] and [`crate::Error::ScaleOutOfRange`] for factors that cannot be multiplied,
+    /// [`crate::Error::LevelExhausted`] at level 0, [`crate::Error::EvaluationKey`] without a relinearization key at
+    /// this level.
     fn mul(&self, a: &Self::Ciphertext, b: &Self::Ciphertext) -> Result<Self::Ciphertext> {
         self.rescale(&self.relinearize(&self.tensor(a, b)?)?)
     }
@@ -234,7 +241,8 @@ pub trait Evaluator: Send + Sync {
     /// a², relinearized, rescaled: one level.
     ///
     /// # Errors
-    /// Those of [`Self::mul`].
+    /// [`crate::Error::ScaleOutOfRange`] for a scale too large to square, [`crate::Error::LevelExhausted`] at level 0,
+    /// [`crate::Error::EvaluationKey`] without a relinearization key at this level.
     fn square(&self, a: &Self::Ciphertext) -> Result<Self::Ciphertext> {
         self.mul(a, a)
     }
@@ -242,7 +250,9 @@ pub trait Evaluator: Send + Sync {
     /// a · `values` slot by slot, rescaled: one level, canonical scale stays canonical. Encodes on the way.
     ///
     /// # Errors
-    /// Those of [`Self::encode`], [`Self::mul_plain`] and [`Self::rescale`].
+    /// [`crate::Error::TooManyValues`] and [`crate::Error::BadValue`] for values that cannot be encoded
+    /// ([`Self::encode`]), [`crate::Error::ScaleOutOfRange`] for a product that does not fit the modulus,
+    /// [`crate::Error::LevelExhausted`] at level 0.
     fn mul_values(&self, a: &Self::Ciphertext, values: &[Complex64]) -> Result<Self::Ciphertext> {
         let scale = self.chain().canonical_scale(a.level())?;
         self.rescale(&self.mul_plain(a, &self.encode(values, a.level(), scale)?)?)
@@ -251,7 +261,8 @@ pub trait Evaluator: Send + Sync {
     /// a + `values` slot by slot; encodes at the level and scale of `a`.
     ///
     /// # Errors
-    /// Those of [`Self::encode`].
+    /// [`crate::Error::TooManyValues`] and [`crate::Error::BadValue`] for values that cannot be encoded
+    /// ([`Self::encode`]).
     fn add_values(&self, a: &Self::Ciphertext, values: &[Complex64]) -> Result<Self::Ciphertext> {
         self.add_plain(a, &self.encode(values, a.level(), a.scale())?)
     }
@@ -259,18 +270,21 @@ pub trait Evaluator: Send + Sync {
     /// a · c, rescaled: one level, canonical scale stays canonical.
     ///
     /// # Errors
-    /// Those of [`Self::mul_constant`] and [`Self::rescale`].
+    /// [`crate::Error::BadValue`] and [`crate::Error::ScaleOutOfRange`] for a constant that is not usable
+    /// ([`Self::mul_constant`]), [`crate::Error::LevelExhausted`] at level 0.
     fn mul_scalar(&self, a: &Self::Ciphertext, c: Complex64) -> Result<Self::Ciphertext> {
         let scale = self.chain().canonical_scale(a.level())?;
         self.rescale(&self.mul_constant(a, c, scale)?)
     }
 
-    /// Brings `a` down to `level` and its canonical scale, values unchanged. Free when already there; otherwise limbs are dropped to one
-    /// level above, then one constant product and one rescale bring the scale to the canonical one exactly.
+    /// Brings `a` down to `level` and its canonical scale, values unchanged. Free when already there; otherwise limbs
+    /// are dropped to one level above, then one constant product and one rescale bring the scale to the canonical one
+    /// exactly.
     ///
     /// # Errors
-    /// [`Error::LevelTooLow`] when the value is already below; [`Error::ScaleMismatch`] when it is at `level` with another
-    /// scale, or at a scale so large (a product that was not rescaled) that the constant would lose precision.
+    /// [`crate::Error::LevelTooLow`] when the value is already below; [`crate::Error::ScaleMismatch`] when it is at
+    /// `level` with another scale, or at a scale so large (a product that was not rescaled) that the constant would
+    /// lose precision.
     fn lower(&self, a: &Self::Ciphertext, level: Level) -> Result<Self::Ciphertext> {
         let Some(factor) = self.chain().lowering_factor(a.level(), a.scale(), level)? else {
             return Ok(a.clone());
@@ -283,8 +297,8 @@ pub trait Evaluator: Send + Sync {
     /// product stands at one scale. Cost: one constant product a term, no NTT, no key.
     ///
     /// # Errors
-    /// [`Error::Shape`] without terms, [`Error::LevelTooLow`] for an x_k below `level`, [`Error::ScaleMismatch`] for
-    /// products of unequal scales, those of [`Self::mul_constant`].
+    /// [`crate::Error::Shape`] without terms, [`crate::Error::LevelTooLow`] for an x_k below `level`,
+    /// [`crate::Error::ScaleMismatch`] for products of unequal scales, those of [`Self::mul_constant`].
     fn linear_combination(
         &self,
         terms: &[LinearTerm<'_, Self::Ciphertext>],
@@ -308,12 +322,13 @@ pub trait Evaluator: Send + Sync {
         if addend == Complex64::ZERO { Ok(sum) } else { self.add_constant(&sum, addend) }
     }
 
-    /// rescale(relinearize(product) + Σ c_k·x_k + `addend`), the sum as in [`Self::linear_combination`] at the level and
-    /// scale of `product`. One key switch; a backend may divide by P and by q_ℓ at once, which saves the NTTs of a rescale
-    /// and one rounding.
+    /// rescale(relinearize(product) + Σ c_k·x_k + `addend`), the sum as in [`Self::linear_combination`] at the level
+    /// and scale of `product`. One key switch; a backend may divide by P and by q_ℓ at once, which saves the NTTs of a
+    /// rescale and one rounding.
     ///
     /// # Errors
-    /// Those of [`Self::relinearize`], [`Self::linear_combination`] and [`Self::rescale`].
+    /// [`crate::Error::EvaluationKey`] without a relinearization key at this level, [`crate::Error::LevelExhausted`] at
+    /// level 0; errors of the terms ([`Self::linear_combination`]).
     fn relinearize_and_rescale(
         &self,
         product: &Self::Tensor,
@@ -333,7 +348,8 @@ pub trait Evaluator: Send + Sync {
     /// Both values at the lower of their two levels, at its canonical scale.
     ///
     /// # Errors
-    /// Those of [`Self::lower`].
+    /// [`crate::Error::LevelTooLow`] and [`crate::Error::ScaleMismatch`] when the higher of the two cannot be lowered
+    /// to the other ([`Self::lower`]).
     fn align(
         &self,
         a: &Self::Ciphertext,

@@ -113,7 +113,7 @@ impl HandLevels {
         })
     }
 
-    /// The bootstraps, with `numerator` between the halves of the division; every module runs at the level of its
+    /// The bootstraps, with `numerator` between the halves of the division; every step runs at the level of its
     /// inputs.
     pub(crate) fn schedule(&self, numerator: Refresh) -> LayerSchedule {
         let refreshes = [

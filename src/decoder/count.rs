@@ -1,7 +1,7 @@
 //! The steps of the decoder one by one: counted on the simulator at every level, as templates of a level graph, or
 //! made ready to be timed on a backend.
 //!
-//! Nothing here knows what a step does: it is [`Step::apply`] on encryptions of zero at the level in question, with
+//! Nothing here knows what a step does: it is `Step::apply` on encryptions of zero at the level in question, with
 //! caches filled as far as the tokens before. Neither counts nor times depend on the values, and on the simulator the
 //! ciphertexts have none ([`ClearClient::encrypt_blank`]), so that the layer of a large model is counted as fast as
 //! that of a small one.

@@ -3,8 +3,8 @@
 //!
 //! They are fitted to the ranges of a calibration ([`crate::calibration::ranges`]) with one [`Accuracy`]. What the
 //! decoder runs, what a plan prints ([`LayerFunctions::levels`]) and what the f64 twin evaluates
-//! ([`crate::fidelity::approximated_model`]) are these objects. Only the softmax depends on levels: how many
-//! iterations of 1/D come before its bootstrap ([`crate::decoder::by_hand`]).
+//! (`fidelity::approximated_model`) are these objects. Only the softmax depends on levels: how many
+//! iterations of 1/D come before its bootstrap (`decoder::by_hand`).
 
 use crate::circuits::approximation::{Approximation, Interval};
 use crate::circuits::inverse_sqrt::InverseSquareRoot;

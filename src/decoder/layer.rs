@@ -69,8 +69,9 @@ impl Layer {
         }
     }
 
-    /// As [`Layer::above`], of what a placement must leave room for so that several tokens can go together. Where the
-    /// norm is bootstrapped no room is left: that bootstrap then ends one level higher.
+    /// Levels above that at which `step` runs that a placement must leave to each value it reads, so that several
+    /// tokens can go together. Where the norm is bootstrapped no room is left: that bootstrap then ends one level
+    /// higher.
     pub(crate) fn above_in_placement(&self, step: Step) -> Vec<usize> {
         self.above(step, step != Step::QueryKeyValue)
     }

@@ -2,7 +2,7 @@
 //!
 //! This page is the whole of it ([`Decoder::step_wave`]): for each layer the list of steps ([`step::Step`]), each of
 //! which bootstraps the value at its seam if the schedule says so, takes its inputs down to its level and does its
-//! work ([`steps`]); then the norm's steps again, and the head. The same list is counted and timed ([`count`]),
+//! work (`decoder::steps`); then the norm's steps again, and the head. The same list is counted and timed ([`count`]),
 //! planned for keys ([`keys`]) and given its bootstraps ([`placement`]).
 //!
 //! Domain: the residual stream is one ciphertext, each feature divided by its bound. The tokens of a prompt stand in

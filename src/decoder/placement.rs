@@ -1,4 +1,4 @@
-//! Where the encrypted decoder bootstraps, solved for its own modules: a [`Plan`] out of the decoder's functions, the
+//! Where the encrypted decoder bootstraps, solved for its own steps: a [`Plan`] out of the decoder's functions, the
 //! levels of a scheme, and measured costs.
 //!
 //! Every layer is the graph of its steps as [`crate::decoder::count`] counts them, with bootstraps where the decoder

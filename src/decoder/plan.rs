@@ -2,7 +2,7 @@
 //! bootstrap and at which levels they run.
 //!
 //! A plan is made from ranges ([`crate::calibration::ranges`]) and the levels a bootstrap gives, with bootstraps
-//! placed by hand ([`crate::decoder::by_hand`]). A placement ([`crate::decoder::placement`]) then moves them
+//! placed by hand (`decoder::by_hand`). A placement ([`crate::decoder::placement`]) then moves them
 //! ([`DecoderPlan::placed`]).
 
 use crate::circuits::inverse_sqrt::InverseSquareRoot;
@@ -33,7 +33,7 @@ pub struct DecoderPlan {
     pub layers: Vec<LayerFunctions>,
     /// Norm before the output head.
     pub final_norm: InverseSquareRoot,
-    /// Levels at which it runs: those of the modules of an input norm.
+    /// Levels at which it runs: those of the steps of an input norm.
     pub final_schedule: LayerSchedule,
     /// Which side applies the output head.
     pub head: HeadSide,
@@ -81,7 +81,7 @@ impl DecoderPlan {
         })
     }
 
-    /// The same functions with the output head on `side`.
+    /// This plan with the output head on `side`.
     ///
     /// # Errors
     /// [`Error::Plan`] when the final norm leaves it no level.
@@ -94,11 +94,11 @@ impl DecoderPlan {
         Ok(self)
     }
 
-    /// The same functions at the levels of `placement`, bootstrapped where it says. The layers are followed by the
-    /// final norm.
+    /// This plan with its functions at the levels of `placement`, bootstrapped where it says; a placement holds the
+    /// layers and then the final norm.
     ///
     /// # Errors
-    /// [`Error::Plan`] when it has another number of layers, does not hold every module, or bootstraps where the
+    /// [`Error::Plan`] when it has another number of layers, does not hold every step, or bootstraps where the
     /// decoder cannot. (Levels that do not fit show in [`crate::decoder::keys::plan_keys`], before any key is made.)
     pub fn placed(mut self, placement: &Plan) -> Result<Self> {
         let refuse = |why: String| Error::Plan { why, remedy: "make a plan for this model".to_owned() };

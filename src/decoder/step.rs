@@ -3,7 +3,7 @@
 //! One list for everything: [`crate::decoder::Decoder::step_wave`] runs these steps, [`crate::decoder::count`] counts
 //! and times them one by one, [`crate::decoder::keys`] plans their keys by running them on the simulator, and a
 //! placement of bootstraps says of each at which level it runs and whether the value at its seam ([`Step::seam`]) is
-//! bootstrapped before. What a step does stands in [`crate::decoder::steps`].
+//! bootstrapped before. What a step does stands in `decoder::steps`.
 
 use crate::decoder::values::LayerValue;
 

@@ -74,8 +74,8 @@ impl Shadow {
     /// Compares one stage of the encrypted run.
     ///
     /// # Errors
-    /// Those of decryption and of the simulator; [`Error::OutOfInterval`] for values beyond the bound of the
-    /// bootstrap they entered; [`Error::Internal`] when the two runs do not walk the same way.
+    /// [`Error::OutOfInterval`] for values beyond the bound of the bootstrap they entered; [`Error::Internal`] when the
+    /// two runs do not walk alike; errors of decryption and of the simulator.
     pub fn compare<K: contract::Client>(
         &mut self,
         client: &Client<K>,

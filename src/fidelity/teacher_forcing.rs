@@ -55,7 +55,7 @@ pub const BUCKET: usize = 16;
 /// what came before is as wrong as it is. `progress` gets the tokens done and those to do.
 ///
 /// # Errors
-/// Those of [`Decoder::step_wave`] and [`Client::logits`], except a value outside its interval, which ends the
+/// Errors of [`Decoder::step_wave`] and [`Client::logits`], except a value outside its interval, which ends the
 /// comparison with what there is; [`Error::Internal`] when the decoder gives no output.
 pub fn teacher_forced<K: contract::Client>(
     client: &Client<K>,

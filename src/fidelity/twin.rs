@@ -32,7 +32,7 @@ impl TwinOutcome {
 /// sequences done and those there are.
 ///
 /// # Errors
-/// Those of the forward pass; [`crate::Error::Internal`] for a plan of another model.
+/// [`crate::Error::Internal`] for a plan of another model; errors of the forward pass.
 pub fn compare_twin(
     prepared: &PreparedModel,
     plan: &DecoderPlan,

@@ -96,7 +96,7 @@ impl Verification {
     /// new tokens that a run before this one made.
     ///
     /// # Errors
-    /// Those of the exact model; [`crate::Error::Internal`] for logits of another size.
+    /// [`crate::Error::Internal`] for logits of another size; errors of the exact model.
     pub fn of_run(
         prepared: &PreparedModel,
         request: &GenerationRequest,

@@ -36,7 +36,7 @@ impl GenerationRequest {
     /// `max_new_tokens` new tokens.
     ///
     /// # Errors
-    /// Those of the tokenizer and the template.
+    /// Errors of the tokenizer and of the chat template.
     pub fn new(
         model: &PreparedModel,
         message: &str,
@@ -135,7 +135,7 @@ impl<'c, K: contract::Client> Chat<'c, K> {
     /// The text of `request`, whose prefix is the public prefix of the model.
     ///
     /// # Errors
-    /// Those of [`GenerationRequest::check`].
+    /// [`Error::Shape`] naming what does not fit ([`GenerationRequest::check`]).
     pub fn of_request(client: &'c Client<K>, request: GenerationRequest) -> Result<Self> {
         check(client, &request)?;
         let held = request.prefix.len();
@@ -216,7 +216,7 @@ impl<'c, K: contract::Client> Chat<'c, K> {
     /// same tokens, encrypted afresh.
     ///
     /// # Errors
-    /// Those of [`Client::encrypt_tokens`].
+    /// [`Error::Shape`] for tokens that cannot be encrypted; errors of [`Client::encrypt_tokens`].
     pub fn ask(&mut self) -> Result<Option<EncryptedTokens<CiphertextOf<K>>>> {
         if self.finished {
             return Ok(None);
@@ -270,7 +270,7 @@ impl<'c, K: contract::Client> Chat<'c, K> {
     /// Feeds `server` every token it does not hold yet and picks the next one; `None` when the text is finished.
     ///
     /// # Errors
-    /// Those of [`Chat::ask`], [`Server::answer`] and [`Chat::receive`]; the text stays usable.
+    /// Errors of [`Chat::ask`], [`Server::answer`] and [`Chat::receive`]; the text stays usable.
     pub fn next(&mut self, server: &mut Server<K::Evaluator>) -> Result<Option<Token>> {
         self.next_observed(server, &mut |_, _| {})
     }
@@ -278,7 +278,7 @@ impl<'c, K: contract::Client> Chat<'c, K> {
     /// [`Chat::next`], which tells `observer` before and after each of the server's bootstraps where it stands.
     ///
     /// # Errors
-    /// Those of [`Chat::next`].
+    /// Errors of [`Chat::ask`], [`Server::answer`] and [`Chat::receive`]; the text stays usable.
     pub fn next_observed(
         &mut self,
         server: &mut Server<K::Evaluator>,

@@ -161,7 +161,7 @@ impl<C: CiphertextInfo + Clone> DecoderState<C> {
     /// The caches as bytes.
     ///
     /// # Errors
-    /// Those of [`Evaluator::ciphertext_to_bytes`].
+    /// [`Error::Foreign`] when a library behind the backend fails ([`Evaluator::ciphertext_to_bytes`]).
     pub fn to_bytes<E: Evaluator<Ciphertext = C>>(&self, evaluator: &E) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         for cache in self.caches() {

@@ -93,7 +93,8 @@ impl<K: contract::Client> Client<K> {
     /// Makes the evaluation keys for a server, and what computes with them. No secret: this is what goes to the server.
     ///
     /// # Errors
-    /// Those of [`contract::Client::evaluator`].
+    /// [`Error::LevelOutOfRange`] for levels outside the chain, [`Error::Unsupported`] for bootstrapping under
+    /// parameters without it ([`contract::Client::evaluator`]).
     pub fn keys(&self) -> Result<K::Evaluator> {
         self.secret.evaluator(&self.request)
     }
@@ -101,7 +102,8 @@ impl<K: contract::Client> Client<K> {
     /// The evaluation keys of `request`.
     ///
     /// # Errors
-    /// Those of [`contract::Client::evaluator`].
+    /// [`Error::LevelOutOfRange`] for levels outside the chain, [`Error::Unsupported`] for bootstrapping under
+    /// parameters without it ([`contract::Client::evaluator`]).
     pub fn evaluation_keys(&self, request: &KeyRequest) -> Result<K::Evaluator> {
         self.secret.evaluator(request)
     }
@@ -158,11 +160,11 @@ impl<K: contract::Client> Client<K> {
     /// Logits of the whole vocabulary out of what the server returned. They carry CKKS noise: do not hand them back.
     ///
     /// # Errors
-    /// Those of [`contract::Client::decrypt`] and [`EncryptedHead::logits`]; [`crate::Error::Internal`] for logits
+    /// Errors of [`contract::Client::decrypt`] and [`EncryptedHead::logits`]; [`crate::Error::Internal`] for logits
     /// when this client expects hidden states; [`crate::Error::OutOfInterval`] when the root mean square of a state
     /// that was normalized is not near 1: the final norm's argument, or something before it, left the interval of its
-    /// approximation. Values that left an interval and still gave a state of the right length are not seen here (a
-    /// run beside the exact model does).
+    /// approximation. Values that left an interval and still gave a state of the right length are not seen here (a run
+    /// beside the exact model does).
     pub fn logits(&self, answer: &Answer<CiphertextOf<K>>) -> Result<Vec<f32>> {
         let hidden = match (answer, &self.head) {
             (Answer::Hidden(hidden), _) => hidden,
@@ -187,7 +189,7 @@ impl<K: contract::Client> Client<K> {
     /// Slots of a ciphertext of any stage, for checks of ranges and precision.
     ///
     /// # Errors
-    /// Those of [`contract::Client::decrypt`].
+    /// [`Error::ParameterMismatch`] for a ciphertext of another context ([`contract::Client::decrypt`]).
     pub fn slots(&self, ciphertext: &CiphertextOf<K>) -> Result<Vec<Complex64>> {
         self.secret.decrypt(ciphertext)
     }
@@ -195,7 +197,7 @@ impl<K: contract::Client> Client<K> {
     /// `tokens` as the bytes that go to the server.
     ///
     /// # Errors
-    /// Those of [`EncryptedTokens::to_bytes`].
+    /// [`Error::Foreign`] when a library behind the backend fails ([`EncryptedTokens::to_bytes`]).
     pub fn tokens_to_bytes(&self, tokens: &EncryptedTokens<CiphertextOf<K>>) -> Result<Vec<u8>> {
         tokens.to_bytes(self.without_keys()?, self.setup)
     }
@@ -203,7 +205,8 @@ impl<K: contract::Client> Client<K> {
     /// The server's answer out of its bytes.
     ///
     /// # Errors
-    /// Those of [`EncryptedAnswer::from_bytes`].
+    /// [`Error::Format`] for bytes that are no answer, [`Error::ParameterMismatch`] for a message of another set-up or
+    /// scheme ([`EncryptedAnswer::from_bytes`]).
     pub fn answer_from_bytes(&self, bytes: &[u8]) -> Result<EncryptedAnswer<CiphertextOf<K>>> {
         EncryptedAnswer::from_bytes(self.without_keys()?, self.setup, bytes)
     }

@@ -48,7 +48,7 @@ impl<C> EncryptedTokens<C> {
     /// The message as bytes under the set-up called `setup`.
     ///
     /// # Errors
-    /// Those of [`Evaluator::ciphertext_to_bytes`].
+    /// [`Error::Foreign`] when a library behind the backend fails ([`Evaluator::ciphertext_to_bytes`]).
     pub fn to_bytes<E: Evaluator<Ciphertext = C>>(
         &self,
         evaluator: &E,
@@ -96,7 +96,7 @@ impl<C> EncryptedAnswer<C> {
     /// The message as bytes under the set-up called `setup`.
     ///
     /// # Errors
-    /// Those of [`Evaluator::ciphertext_to_bytes`].
+    /// [`Error::Foreign`] when a library behind the backend fails ([`Evaluator::ciphertext_to_bytes`]).
     pub fn to_bytes<E: Evaluator<Ciphertext = C>>(
         &self,
         evaluator: &E,

@@ -82,7 +82,7 @@ impl<E: Evaluator> Server<E> {
     /// [`Server::answer`], which tells `observer` before and after each bootstrap where it stands.
     ///
     /// # Errors
-    /// Those of [`Server::answer`].
+    /// [`Error::Shape`] when `tokens` do not follow what the caches hold; errors of [`Decoder::step_wave`].
     pub fn answer_observed(
         &mut self,
         tokens: &EncryptedTokens<E::Ciphertext>,
@@ -115,7 +115,8 @@ impl<E: Evaluator> Server<E> {
     /// [`Server::answer`] from bytes to bytes: all a server on another machine needs.
     ///
     /// # Errors
-    /// Those of [`EncryptedTokens::from_bytes`] and [`Server::answer`].
+    /// [`Error::Format`] and [`Error::ParameterMismatch`] for bytes that are no tokens of this set-up
+    /// ([`EncryptedTokens::from_bytes`]); errors of [`Server::answer`].
     pub fn answer_bytes(&mut self, tokens: &[u8]) -> Result<Vec<u8>> {
         let tokens = EncryptedTokens::from_bytes(&self.evaluator, self.setup, tokens)?;
         self.answer(&tokens)?.to_bytes(&self.evaluator, self.setup)

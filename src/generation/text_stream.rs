@@ -26,7 +26,7 @@ impl TextStream {
     /// completed.
     ///
     /// # Errors
-    /// Those of [`Tokenizer::decode`].
+    /// [`crate::Error::Format`] when the tokenizer cannot decode the tokens ([`Tokenizer::decode`]).
     pub fn advance(&mut self, tokenizer: &Tokenizer, tokens: &[u32], finished: bool) -> Result<String> {
         Ok(self.advance_to(&tokenizer.decode(tokens)?, finished))
     }

@@ -46,7 +46,7 @@ pub trait BlockFunctions {
     /// 1/√(m + ε) for every mean square m.
     ///
     /// # Errors
-    /// Those of the implementation; the exact one never fails.
+    /// Whatever the implementation refuses; the exact one never fails.
     fn inverse_root(&mut self, place: NormPlace, mean_squares: &[f64], epsilon: f64) -> Result<Vec<f64>>;
 
     /// Softmax of the scores of one query head, in place.
@@ -56,7 +56,7 @@ pub trait BlockFunctions {
     ///   become zero.
     ///
     /// # Errors
-    /// Those of the implementation; the exact one never fails.
+    /// Whatever the implementation refuses; the exact one never fails.
     fn softmax(
         &mut self,
         layer: usize,
@@ -69,14 +69,14 @@ pub trait BlockFunctions {
     /// SiLU of the gates, in place: `(positions, intermediate_size)`.
     ///
     /// # Errors
-    /// Those of the implementation; the exact one never fails.
+    /// Whatever the implementation refuses; the exact one never fails.
     fn silu(&mut self, layer: usize, gate: &mut Array2<f32>) -> Result<()>;
 
     /// Called on every tensor of [`Tensor`] where it stands: noise may be added, ranges recorded. Does nothing unless
     /// an implementation says so.
     ///
     /// # Errors
-    /// Those of the implementation; the exact one never fails.
+    /// Whatever the implementation refuses; the exact one never fails.
     fn tensor(&mut self, _layer: usize, _tensor: Tensor, _values: &mut Array2<f32>) -> Result<()> {
         Ok(())
     }

@@ -61,7 +61,8 @@ impl ReferenceModel {
     /// Reads a Hugging Face directory.
     ///
     /// # Errors
-    /// As [`LlamaConfig::read`] and [`Weights::open`].
+    /// [`Error::Io`] and [`Error::Model`] for a directory whose configuration or weights are missing, damaged or not
+    /// supported: errors of [`LlamaConfig::read`] and [`Weights::open`].
     pub fn read(directory: &Path) -> Result<Self> {
         let config = LlamaConfig::read(directory)?;
         Self::new(&Weights::open(directory, &config)?)
@@ -205,7 +206,8 @@ impl ReferenceModel {
     /// token (which is included).
     ///
     /// # Errors
-    /// As [`ReferenceModel::forward`].
+    /// [`Error::Shape`] for a token outside the vocabulary or a sequence beyond `max_position_embeddings`; errors of
+    /// [`ReferenceModel::forward`].
     pub fn generate_greedy(
         &self,
         prompt: &[u32],

@@ -193,7 +193,7 @@ impl AttentionPlan {
     /// stored heads are. When compact, member r of a group stands r·G/g slots after its KV head.
     ///
     /// # Errors
-    /// Those of [`super::VectorLayout::new`].
+    /// [`Error::Shape`] when the heads of a group do not fit the gap of a stored head ([`super::VectorLayout::new`]).
     pub fn output_layout(&self) -> Result<super::VectorLayout> {
         let (vector, group) = (self.stored().vector(), self.group());
         super::VectorLayout::new(vector.slots(), vector.ring(), vector.values() * group, vector.gap() / group)
@@ -203,7 +203,7 @@ impl AttentionPlan {
     /// form left out.
     ///
     /// # Errors
-    /// Those of [`AttentionPlan::output_layout`].
+    /// [`Error::Shape`] when there is no such layout ([`AttentionPlan::output_layout`]).
     pub fn output_order(&self) -> Result<Order> {
         Ok(self.output_orders()?.0)
     }
@@ -212,7 +212,7 @@ impl AttentionPlan {
     /// parts in the complex form.
     ///
     /// # Errors
-    /// Those of [`AttentionPlan::output_layout`].
+    /// [`Error::Shape`] when there is no such layout ([`AttentionPlan::output_layout`]).
     pub fn output_orders(&self) -> Result<(Order, Option<Order>)> {
         let (group, stored, layout) = (self.group(), self.stored(), self.output_layout()?);
         let low = stored.low();
@@ -242,7 +242,8 @@ impl AttentionPlan {
         }
     }
 
-    /// As [`AttentionPlan::pick`], of a score: in the complex form it is the real part of a sum.
+    /// Factors that pick the score of member `member` out of a complex pair, before twice the real part is taken: those
+    /// of [`AttentionPlan::pick`] for real heads, 1/2 in the complex form, where a score is the real part of a sum.
     pub(super) fn pick_score(&self, member: usize) -> Complex64 {
         match self.stored().form() {
             HeadForm::Real => self.pick(member),

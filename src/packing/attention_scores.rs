@@ -79,9 +79,11 @@ impl AttentionPlan {
             let replicated = |x: &Packed<E::Ciphertext>| {
                 x.require(&stored.vector(), "attention scores")?;
                 let x = evaluator.lower(&x.ciphertext, self.cache.key_level)?;
+                // The query stands at one slot of each gap: copied to the slots of all G tokens of a K ciphertext.
                 sum_strided(evaluator, &x, stored.tokens(), -1)
             };
             let q = replicated(q)?;
+            // q·(k − s) = q·k − q·s: one product for all K ciphertexts, as s is the same for every token.
             let correction = match subtracted {
                 Some(subtracted) => Some(evaluator.mul(&q, &replicated(subtracted)?)?),
                 None => None,
@@ -95,8 +97,11 @@ impl AttentionPlan {
                     Some(correction) => evaluator.sub(&product, correction)?,
                     None => product,
                 };
+                // Over the dimensions of a head: q·k of every token, in every head block, as the sum is cyclic.
                 let sum =
                     sum_strided(evaluator, &product, stored.head_blocks(), signed(stored.head_block()))?;
+                // The second level: the mask keeps the tokens that are seen, at the place of this K ciphertext in its
+                // segment.
                 let mut mask = self.score_mask(vector, number, tokens, factor);
                 if let Some(copy) = copy {
                     layout.keep_copy(&mut mask, copy);
@@ -111,6 +116,7 @@ impl AttentionPlan {
                 });
             }
         }
+        // The masks hold the factors that make every score a real part: one conjugation for a whole segment.
         let complex = self.pairs() || stored.form() == HeadForm::Complex;
         scores
             .into_iter()

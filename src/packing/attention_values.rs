@@ -32,6 +32,7 @@ impl AttentionPlan {
         for query in 0..self.queries() {
             let mut sum: Option<E::Ciphertext> = None;
             for (weights, lanes) in weights.iter().zip(&cache.lanes) {
+                // A compact cache takes one level more, for the mask in `query_weights`.
                 let level =
                     if self.group() == 1 { self.cache.value_level.0 } else { self.cache.value_level.0 + 1 };
                 let weights = evaluator.lower(weights, Level(level))?;
@@ -43,6 +44,7 @@ impl AttentionPlan {
                 });
             }
             let sum = sum.ok_or_else(|| Error::Internal("weighted values of no segment".to_owned()))?;
+            // What each slot holds is of one token: summed over the G tokens once, after all segments.
             values.push(sum_strided(evaluator, &sum, self.stored().tokens(), 1)?);
         }
         self.gather(evaluator, &values, 1.0)
@@ -170,6 +172,8 @@ impl AttentionPlan {
             let value = values.get(member / self.members()).ok_or_else(|| {
                 Error::Internal(format!("member {member} of {} query vectors", values.len()))
             })?;
+            // Clears the partial sums beside the values, and makes of a pair the one member wanted; it then moves to
+            // its place.
             let mask: Vec<Complex64> =
                 vector.mask(factor).into_iter().map(|entry| entry * self.pick(member)).collect();
             let placed = evaluator.rotate(&evaluator.mul_values(value, &mask)?, -signed(member * spacing))?;

@@ -42,9 +42,10 @@ impl AttentionPlan {
         sum_strided(evaluator, &alone, layout.copies(), signed(layout.period()))
     }
 
-    /// As [`AttentionPlan::denominators`], for the given members of a wave: the sums of member i in the places of
-    /// member i of `wave`. `weights` must be zero at the slots of no token. One level; a mask per factor and member,
-    /// a rotation per factor and member, and log2(head blocks) rotations per factor.
+    /// Σ_token weight · factor for each of `factors` and all query heads of the given members of a wave
+    /// ([`AttentionPlan::denominators`] of one token): the sums of member i in the places of member i of `wave`.
+    /// `weights` must be zero at the slots of no token. One level; a mask per factor and member, a rotation per factor
+    /// and member, and log2(head blocks) rotations per factor.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] without members; those of the evaluator.

@@ -1,7 +1,7 @@
 //! Several vectors in one ciphertext, to bootstrap them together.
 //!
-//! A layout leaves room beside its values: a vector moved right by a few slots falls between those of another, and every
-//! place holds two, as real and imaginary part. Functions that act slot by slot may run on the bundle itself.
+//! A layout leaves room beside its values: a vector moved right by a few slots falls between those of another, and
+//! every place holds two, as real and imaginary part. Functions that act slot by slot may run on the bundle itself.
 
 use crate::circuits::complex_parts::{join_complex, split_complex};
 use crate::contract::{Complex64, Error, Evaluator, Result};
@@ -9,8 +9,8 @@ use crate::contract::{Complex64, Error, Evaluator, Result};
 use super::sums::signed;
 use super::{Packed, VectorLayout};
 
-/// `vectors` vectors of one clean layout in one ciphertext; vector v is the real (even v) or imaginary (odd v) part at place
-/// v div 2.
+/// `vectors` vectors of one clean layout in one ciphertext; vector v is the real (even v) or imaginary (odd v) part at
+/// place v div 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bundle {
     layout: VectorLayout,
@@ -84,7 +84,8 @@ impl Bundle {
     /// place after the first.
     ///
     /// # Errors
-    /// Those of the evaluator.
+    /// [`Error::EvaluationKey`] without a conjugation key, [`Error::RotationKey`] for a missing rotation,
+    /// [`Error::LevelExhausted`] at level 0: errors of the evaluator.
     pub fn unpack<E: Evaluator>(
         &self,
         evaluator: &E,

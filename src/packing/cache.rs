@@ -1,10 +1,10 @@
 //! The encrypted KV cache.
 //!
-//! K ciphertext c holds tokens c·G .. (c+1)·G: slot (j, h) + τ of a [`HeadLayout`] is K\[token c·G + τ\]\[h, j\], and the
-//! conjugate of K\[h, j\] + i·K\[h, j + head_dim/2\] in its complex form. V (never conjugated) is stored
-//! in lanes, C to a segment of C·G tokens: head block m of lane i holds V\[·\]\[h, m\] of the tokens of K ciphertext
-//! (m + i) mod C, rotated right by the giant step it will be read with. Appending a token is an addition to the last K
-//! ciphertext, and one masked addition per lane.
+//! K ciphertext c holds tokens c·G .. (c+1)·G: slot (j, h) + τ of a [`HeadLayout`] is K\[token c·G + τ\]\[h, j\], and
+//! the conjugate of K\[h, j\] + i·K\[h, j + head_dim/2\] in its complex form. V (never conjugated) is stored in lanes,
+//! C to a segment of C·G tokens: head block m of lane i holds V\[·\]\[h, m\] of the tokens of K ciphertext (m + i) mod
+//! C, rotated right by the giant step it will be read with. Appending a token is an addition to the last K ciphertext,
+//! and one masked addition per lane.
 //!
 //! Tokens of a public prefix enter as plaintexts; a ciphertext of public tokens only stays one, and costs plaintext
 //! products when read. K and V stand at levels of their own, the lowest that still serve attention.
@@ -109,7 +109,8 @@ impl<C: Clone> KeyValueCache<C> {
         Ok(self.tokens % self.layout.scores.stored().tokens())
     }
 
-    /// A cache of `tokens` encrypted tokens, its ciphertexts made by `encrypt(level)`: a sequence to count or to time with.
+    /// A cache of `tokens` encrypted tokens, its ciphertexts made by `encrypt(level)`: a sequence to count or to time
+    /// with.
     ///
     /// # Errors
     /// [`Error::Shape`] for more tokens than it may hold; those of `encrypt`.
@@ -134,9 +135,9 @@ impl<C: Clone> KeyValueCache<C> {
     }
 
     /// Appends one token. `key` is clean (after [`super::Rope::apply_key`]), `value` may hold junk; both stand at
-    /// [`KeyValueCache::next_offset`] of the stored heads. `key` at level `key_level` or above (it is lowered), `value` at
-    /// `value_level` + 1 or above. One addition, C plaintext products at `value_level` + 1, as many rescales, and the
-    /// giant rotations of the lanes. On an error the cache is unchanged.
+    /// [`KeyValueCache::next_offset`] of the stored heads. `key` at level `key_level` or above (it is lowered), `value`
+    /// at `value_level` + 1 or above. One addition, C plaintext products at `value_level` + 1, as many rescales, and
+    /// the giant rotations of the lanes. On an error the cache is unchanged.
     ///
     /// # Errors
     /// [`Error::Shape`] when the cache is full or the layouts differ; [`Error::LevelTooLow`]; those of the evaluator.
@@ -237,8 +238,8 @@ impl<C: Clone> KeyValueCache<C> {
         self.tokens += 1;
     }
 
-    /// A cache of public tokens only, encrypted by `encrypt(slots, level)`: how a client hands over a prefix that it computed
-    /// in the clear and wants to keep to itself.
+    /// A cache of public tokens only, encrypted by `encrypt(slots, level)`: how a client hands over a prefix that it
+    /// computed in the clear and wants to keep to itself.
     ///
     /// # Errors
     /// [`Error::Shape`] when a token is encrypted already; those of `encrypt`.

@@ -1,8 +1,9 @@
 //! Saving and loading a KV cache.
 //!
 //! Container: magic and version, the length of a JSON header (layout and number of tokens), the header, then every K
-//! ciphertext and every lane: a tag, a length, and either the backend's ciphertext container or the slot values of public
-//! tokens (real numbers; pairs of them in the complex form of the heads). Lengths are checked against the bytes that are there before anything is allocated.
+//! ciphertext and every lane: a tag, a length, and either the backend's ciphertext container or the slot values of
+//! public tokens (real numbers; pairs of them in the complex form of the heads). Lengths are checked against the bytes
+//! that are there before anything is allocated.
 
 use crate::contract::{CiphertextInfo, Complex64, Error, Evaluator, Level, Result};
 
@@ -77,7 +78,7 @@ impl<C: CiphertextInfo + Clone> KeyValueCache<C> {
     /// The cache as bytes.
     ///
     /// # Errors
-    /// Those of [`Evaluator::ciphertext_to_bytes`].
+    /// [`Error::Foreign`] when a library behind the backend fails ([`Evaluator::ciphertext_to_bytes`]).
     pub fn to_bytes<E: Evaluator<Ciphertext = C>>(&self, evaluator: &E) -> Result<Vec<u8>> {
         let header = serde_json::to_vec(&Header { layout: self.layout, tokens: self.tokens })
             .map_err(|error| Error::Internal(format!("KV cache header: {error}")))?;

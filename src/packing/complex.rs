@@ -1,8 +1,8 @@
 //! Two real vectors in the real and imaginary parts of one ciphertext.
 //!
-//! Folding W_a + i·W_b gives two products for the plaintexts of one; z = x_a + i·x_b times W_a − i·W_b has x_a·W_a + x_b·W_b
-//! as its real part. [`pair_terms`] and [`real_part_terms`] halve the weights, so that the conjugate sums here, which
-//! double, return the values themselves at no level.
+//! Folding W_a + i·W_b gives two products for the plaintexts of one; z = x_a + i·x_b times W_a − i·W_b has x_a·W_a +
+//! x_b·W_b as its real part. [`pair_terms`] and [`real_part_terms`] halve the weights, so that the conjugate sums here,
+//! which double, return the values themselves at no level.
 
 use crate::circuits::complex_parts::{self, join_complex, split_complex};
 use crate::contract::{Complex64, Evaluator, Result};
@@ -24,7 +24,7 @@ pub fn real_part_terms(first: Term, second: Term) -> Vec<Term> {
 /// \[y + ȳ, i·(ȳ − y)\]: twice the real and twice the imaginary part. One conjugation; level and scale stay.
 ///
 /// # Errors
-/// Those of [`Evaluator::conjugate`].
+/// [`crate::Error::EvaluationKey`] without a conjugation key.
 pub fn split<E: Evaluator>(evaluator: &E, y: &Packed<E::Ciphertext>) -> Result<[Packed<E::Ciphertext>; 2]> {
     let (real, imaginary) = split_complex(evaluator, &y.ciphertext)?;
     Ok([Packed::new(real, y.layout), Packed::new(imaginary, y.layout)])
@@ -33,7 +33,7 @@ pub fn split<E: Evaluator>(evaluator: &E, y: &Packed<E::Ciphertext>) -> Result<[
 /// y + ȳ: twice the real part. One conjugation; level and scale stay.
 ///
 /// # Errors
-/// Those of [`Evaluator::conjugate`].
+/// [`crate::Error::EvaluationKey`] without a conjugation key.
 pub fn twice_real_part<E: Evaluator>(
     evaluator: &E,
     y: &Packed<E::Ciphertext>,

@@ -1,9 +1,9 @@
 //! One matrix folded in two halves: half the plaintexts of a product (spec section 7; beyond the Cachemir paper).
 //!
 //! *By columns*: x real, weights W_lo + i·W_hi of the halves of the outputs, and the output is complex, y_lo + i·y_hi.
-//! *By rows*: x_lo + i·x_hi in, weights W_lo − i·W_hi of the halves of the inputs, and the output is the real part, which
-//! takes one conjugation. A product by columns may feed one by rows, element-wise products with real vectors between them.
-//! Two different matrices of one input fold as well: [`super::complex::pair_terms`].
+//! *By rows*: x_lo + i·x_hi in, weights W_lo − i·W_hi of the halves of the inputs, and the output is the real part,
+//! which takes one conjugation. A product by columns may feed one by rows, element-wise products with real vectors
+//! between them. Two different matrices of one input fold as well: [`super::complex::pair_terms`].
 
 use std::sync::Arc;
 
@@ -231,7 +231,8 @@ impl FoldedProduct {
     /// columns the output is complex; by rows it is real, after one conjugation.
     ///
     /// # Errors
-    /// Those of [`Product::apply`] and [`Evaluator::conjugate`].
+    /// [`Error::Shape`] for another layout or one with junk, [`Error::EvaluationKey`] without a conjugation key; errors
+    /// of [`Product::apply`].
     pub fn apply<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -240,11 +241,13 @@ impl FoldedProduct {
         self.apply_prepared(evaluator, &self.product.prepare(evaluator, x)?, None, 0)
     }
 
-    /// The same of a prepared input, with plaintexts encoded before or on the way, landing at offset `landing` of each
-    /// value's gap.
+    /// x·W of a prepared input, with plaintexts encoded before or on the way, landing at offset `landing` of each
+    /// value's gap. One level, canonical scale stays canonical; junk between the values. By columns the output is
+    /// complex; by rows it is real, after one conjugation.
     ///
     /// # Errors
-    /// Those of [`Product::apply_prepared`] and [`Evaluator::conjugate`].
+    /// [`Error::Shape`] for an input prepared for another geometry or an offset outside the gap,
+    /// [`Error::EvaluationKey`] without a conjugation key; errors of [`Product::apply_prepared`].
     pub fn apply_prepared<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -262,7 +265,7 @@ impl FoldedProduct {
     /// Encodes all plaintexts for inputs at `level`.
     ///
     /// # Errors
-    /// Those of [`Product::encode`].
+    /// [`Error::LevelOutOfRange`] for a level outside the chain; errors of [`Product::encode`].
     pub fn encode<E: Evaluator>(&self, evaluator: &E, level: Level) -> Result<EncodedProduct<E::Plaintext>> {
         self.product.encode(evaluator, level)
     }

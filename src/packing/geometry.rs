@@ -1,5 +1,5 @@
-//! The numbers of one matrix product in interleaved replicated packing (Cachemir, arXiv 2602.11470; the mixed-radix form
-//! for dimensions m·2^k goes beyond it).
+//! The numbers of one matrix product in interleaved replicated packing (Cachemir, arXiv 2602.11470; the mixed-radix
+//! form for dimensions m·2^k goes beyond it).
 //!
 //! Both sides share a ring of R blocks of T slots, with m_in and m_out values per block. A block has room for
 //! n_b = ⌊T/(m_in·m_out)⌋ shifted copies of its input, so one plaintext covers n_b of the R block diagonals and
@@ -14,9 +14,9 @@ use super::{Split, VectorLayout};
 /// How the values of the output lie in their block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub enum OutputForm {
-    /// Side by side.
+    /// The values of a block side by side.
     Compact,
-    /// As far apart as they go.
+    /// The values of a block spread evenly over it, as far apart as they go.
     Spread,
 }
 
@@ -119,13 +119,13 @@ impl ProductGeometry {
             })
     }
 
-    /// The same geometry with another number of baby steps.
+    /// This geometry with `babies` baby steps.
     #[must_use]
     pub fn with_babies(self, babies: usize) -> Self {
         Self { split: Split::with_babies(self.plaintexts, babies), ..self }
     }
 
-    /// The same product without replication: one plaintext per block diagonal. What plain diagonals cost.
+    /// This product without replication, one plaintext per block diagonal: what plain diagonals cost.
     #[must_use]
     pub fn without_replication(self) -> Self {
         let plaintexts = self.input.ring();

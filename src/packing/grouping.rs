@@ -4,9 +4,10 @@ use super::HeadForm;
 
 /// How the cache keeps the heads of grouped queries, and the dimensions of a head.
 ///
-/// With G tokens per K ciphertext of duplicated real heads and g query heads per KV head, the others hold g·G (compact),
-/// 2·G (complex) or 2·g·G tokens (both), give or take the padding of heads. Each of the three halves the ciphertext products
-/// with a cache, compact heads where g is even: two query heads, or two dimensions of one, share a product.
+/// With G tokens per K ciphertext of duplicated real heads and g query heads per KV head, the others hold g·G
+/// (compact), 2·G (complex) or 2·g·G tokens (both), give or take the padding of heads. Each of the three halves the
+/// ciphertext products with a cache, compact heads where g is even: two query heads, or two dimensions of one, share a
+/// product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Grouping {
     /// Every query head has its own copy of its KV head (the paper).

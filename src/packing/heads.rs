@@ -4,8 +4,8 @@
 //! slots up to the next value hold tokens. So the same dimension of all heads fills S/head_dim neighbouring slots (a
 //! *head block*), sums over j are cyclic over the whole ciphertext, and the RoPE partner of j is S/2 slots away.
 //!
-//! In the complex form (beyond the paper) the partners j and j + head_dim/2 share a slot as real and imaginary part: half
-//! the blocks, of twice the slots.
+//! In the complex form (beyond the paper) the partners j and j + head_dim/2 share a slot as real and imaginary part:
+//! half the blocks, of twice the slots.
 
 use crate::contract::{Complex64, Error, Result};
 
@@ -51,8 +51,8 @@ impl HeadLayout {
     /// Layout in the complex form, in a ring of `ring` = head_dim/2 · 2^e blocks; otherwise as [`HeadLayout::new`].
     ///
     /// # Errors
-    /// [`Error::Shape`] when `head_dim` is not a power of two of at least 2, `ring` not such a multiple of its half, or the
-    /// heads do not fit the blocks.
+    /// [`Error::Shape`] when `head_dim` is not a power of two of at least 2, `ring` not such a multiple of its half, or
+    /// the heads do not fit the blocks.
     pub fn complex(
         slots: usize,
         heads: usize,
@@ -154,14 +154,15 @@ impl HeadLayout {
         self.vector.ring() / self.head_blocks()
     }
 
-    /// Slot of (head block, head) at token offset 0. Head block j holds dimension j, and j + head_dim/2 in the complex form.
+    /// Slot of (head block, head) at token offset 0. Head block j holds dimension j, and j + head_dim/2 in the complex
+    /// form.
     #[must_use]
     pub fn slot(&self, head_block: usize, head: usize) -> usize {
         head_block * self.head_block() + self.head_slot(head)
     }
 
-    /// Order that puts `feature(head, dimension)` at its place, the imaginary parts of the complex form left out; padding
-    /// heads get none.
+    /// Order that puts `feature(head, dimension)` at its place, the imaginary parts of the complex form left out;
+    /// padding heads get none.
     #[must_use]
     pub fn order(&self, feature: impl Fn(usize, usize) -> Option<usize>) -> Order {
         let low = self.low();
@@ -209,7 +210,8 @@ impl HeadLayout {
         slots
     }
 
-    /// As [`HeadLayout::values`], for a key: the K cache keeps the conjugates of the complex form.
+    /// Slot vector with `key(head, dimension)` at token `offset`, zero elsewhere, in the form that the K cache keeps:
+    /// the conjugates of [`HeadLayout::values`] in the complex form.
     #[must_use]
     pub fn key_values(&self, offset: usize, key: impl Fn(usize, usize) -> f64) -> Vec<Complex64> {
         self.values(offset, |head, j| if j < self.head_blocks() { key(head, j) } else { -key(head, j) })

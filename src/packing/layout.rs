@@ -60,7 +60,8 @@ impl VectorLayout {
     /// The paper's interleaved layout: `dimension` values (a power of two), stride S/`dimension`.
     ///
     /// # Errors
-    /// Those of [`VectorLayout::new`].
+    /// [`Error::Shape`] when `slots` or the ring is not a power of two, or the values do not fit
+    /// ([`VectorLayout::new`]).
     pub fn interleaved(slots: usize, dimension: usize) -> Result<Self> {
         Self::new(slots, dimension, 1, 1)
     }
@@ -68,7 +69,8 @@ impl VectorLayout {
     /// Compact layout: the values of a block side by side.
     ///
     /// # Errors
-    /// Those of [`VectorLayout::new`].
+    /// [`Error::Shape`] when `slots` or the ring is not a power of two, or the values do not fit
+    /// ([`VectorLayout::new`]).
     pub fn compact(slots: usize, ring: usize, values: usize) -> Result<Self> {
         Self::new(slots, ring, values, 1)
     }
@@ -76,7 +78,8 @@ impl VectorLayout {
     /// Spread layout: the values of a block as far apart as they go, ⌊T/m⌋.
     ///
     /// # Errors
-    /// Those of [`VectorLayout::new`].
+    /// [`Error::Shape`] when `slots` or the ring is not a power of two, or the values do not fit
+    /// ([`VectorLayout::new`]).
     pub fn spread(slots: usize, ring: usize, values: usize) -> Result<Self> {
         let gap = slots.checked_div(ring).and_then(|block| block.checked_div(values)).unwrap_or(0);
         Self::new(slots, ring, values, gap)
@@ -147,13 +150,13 @@ impl VectorLayout {
         (0..self.values).flat_map(move |q| (0..self.ring).map(move |r| self.slot(r, q)))
     }
 
-    /// The same places, the other slots zero.
+    /// This layout with zeros in all slots that hold no value.
     #[must_use]
     pub fn clean(self) -> Self {
         Self { other_slots: OtherSlots::Clean, ..self }
     }
 
-    /// The same places, the other slots unknown.
+    /// This layout with unknown contents (junk) in all slots that hold no value.
     #[must_use]
     pub fn junk(self) -> Self {
         Self { other_slots: OtherSlots::Junk, ..self }
@@ -165,7 +168,7 @@ impl VectorLayout {
         if self.is_compact() && self.values > 1 { self.block() - self.values + 1 } else { self.gap }
     }
 
-    /// The same layout shifted right to `offset`.
+    /// This layout shifted right to `offset`.
     ///
     /// # Errors
     /// [`Error::Shape`] when `offset` leaves the room.
@@ -181,8 +184,9 @@ impl VectorLayout {
         Ok(Self { offset, ..self })
     }
 
-    /// The same places seen as a smaller ring of `ring` blocks with more values each; only of layouts with one value per
-    /// block. Index r of the old layout becomes block r / m', value r mod m' ([`super::Order::coarse`] renumbers).
+    /// This layout read as a smaller ring of `ring` blocks with more values each, in the same places; only of layouts
+    /// with one value per block. Index r of the old layout becomes block r / m', value r mod m'
+    /// ([`super::Order::coarse`] renumbers).
     ///
     /// # Errors
     /// [`Error::Shape`] for more than one value per block, or a ring that is not a smaller power of two.

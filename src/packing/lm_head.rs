@@ -62,7 +62,7 @@ impl LmHead {
     /// Encrypted logits, one ciphertext per product, replication and baby rotations shared; one level.
     ///
     /// # Errors
-    /// Those of [`Product::apply_shared`].
+    /// [`Error::Shape`] for an input in another layout; errors of [`Product::apply_shared`].
     pub fn apply<E: Evaluator>(
         &self,
         evaluator: &E,

@@ -1,7 +1,8 @@
 //! Slot layouts and the linear algebra on them.
 //!
-//! After Cachemir (arXiv 2602.11470): interleaved replicated packing for matrix products ([`Product`]) and the encrypted
-//! KV cache. Every vector is a [`Packed`] ciphertext; everything is generic over [`crate::contract::Evaluator`].
+//! After Cachemir (arXiv 2602.11470): interleaved replicated packing for matrix products ([`Product`]) and the
+//! encrypted KV cache. Every vector is a [`Packed`] ciphertext; everything is generic over
+//! [`crate::contract::Evaluator`].
 
 mod attention;
 mod attention_scores;

@@ -42,16 +42,17 @@ impl<C> Packed<C> {
     /// canonical scale stays canonical.
     ///
     /// # Errors
-    /// Those of [`Evaluator::mul_values`].
+    /// [`Error::LevelExhausted`] at level 0; errors of [`Evaluator::mul_values`].
     pub fn mask<E: Evaluator<Ciphertext = C>>(&self, evaluator: &E, factor: f64) -> Result<Self> {
         let ciphertext = evaluator.mul_values(&self.ciphertext, &self.layout.mask(factor))?;
         Ok(Self::new(ciphertext, self.layout.clean()))
     }
 
-    /// The same layout around the result of `change`, which must keep zeros zero when the layout is clean.
+    /// This vector with its ciphertext replaced by the result of `change`, its layout kept; `change` must keep zeros
+    /// zero when the layout is clean.
     ///
     /// # Errors
-    /// Those of `change`.
+    /// Whatever `change` returns.
     pub fn map(&self, change: impl FnOnce(&C) -> Result<C>) -> Result<Self> {
         Ok(Self::new(change(&self.ciphertext)?, self.layout))
     }

@@ -91,8 +91,10 @@ impl Product {
         let (baby, shift) = (number % babies, (number / babies) * babies * copies);
         let mut slots = vec![Complex64::ZERO; input.slots()];
         for (r, slots) in slots.chunks_exact_mut(block).enumerate() {
+            // The giant rotation comes after the product: the column is shifted against it.
             let column = (r + ring - shift % ring) % ring;
             for b in (0..copies).take_while(|b| b + number * copies < ring) {
+                // Copy b of the replicated input is b blocks ahead; a baby step moves by all copies at once.
                 let row = (r + b + baby * copies) % ring;
                 for q in 0..input.values() {
                     for u in 0..output.values() {
@@ -117,7 +119,8 @@ impl Product {
     /// Encodes all plaintexts for inputs at `level`, to trade memory (K plaintexts) for time.
     ///
     /// # Errors
-    /// Those of [`Evaluator::encode`].
+    /// [`Error::LevelOutOfRange`] for a level outside the chain, [`Error::BadValue`] for a weight that is not finite
+    /// ([`Evaluator::encode`]).
     pub fn encode<E: Evaluator>(&self, evaluator: &E, level: Level) -> Result<EncodedProduct<E::Plaintext>> {
         let scale = evaluator.chain().canonical_scale(level)?;
         let plaintexts = (0..self.geometry.plaintexts)
@@ -126,8 +129,8 @@ impl Product {
         Ok(EncodedProduct { level, plaintexts })
     }
 
-    /// Replicates `x` (clean, at the input layout) for this product and all others of its geometry. Rotations only: level
-    /// and scale stay.
+    /// Replicates `x` (clean, at the input layout) for this product and all others of its geometry. Rotations only:
+    /// level and scale stay.
     ///
     /// # Errors
     /// [`Error::Shape`] for another layout or one with junk; those of [`Evaluator::rotate`].
@@ -148,7 +151,8 @@ impl Product {
     /// x·W with plaintexts encoded on the way: one level, canonical scale stays canonical; junk between the values.
     ///
     /// # Errors
-    /// Those of [`Product::prepare`] and [`Product::apply_prepared`].
+    /// [`Error::Shape`] for another layout or one with junk; errors of [`Product::prepare`] and
+    /// [`Product::apply_prepared`].
     pub fn apply<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -161,7 +165,8 @@ impl Product {
     /// first lowered to their level.
     ///
     /// # Errors
-    /// [`Error::Shape`] for an input prepared for another geometry or an offset outside the gap; those of the evaluator.
+    /// [`Error::Shape`] for an input prepared for another geometry or an offset outside the gap; those of the
+    /// evaluator.
     pub fn apply_prepared<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -172,11 +177,11 @@ impl Product {
         self.reduce(evaluator, &self.inner(evaluator, x, encoded)?, landing)
     }
 
-    /// x·W for several products of one prepared input, each landing at its own offset: what [`Product::apply_prepared`] gives
-    /// for each, with the hoisted baby rotations shared (spec section 1: q, k, v; up, gate).
+    /// x·W for several products of one prepared input, each landing at its own offset: what [`Product::apply_prepared`]
+    /// gives for each, with the hoisted baby rotations shared (spec section 1: q, k, v; up, gate).
     ///
     /// # Errors
-    /// Those of [`Product::apply_prepared`].
+    /// [`Error::Shape`] for an input prepared for another geometry; errors of [`Product::apply_prepared`].
     pub fn apply_shared<E: Evaluator>(
         evaluator: &E,
         x: &Prepared<E::Ciphertext>,
@@ -188,6 +193,7 @@ impl Product {
             transforms.push(product.transform(None));
         }
         let scale = evaluator.chain().canonical_scale(x.ciphertext.level())?;
+        // Baby rotations are made once for all products; then each is rescaled and reduced alone.
         let sums = evaluator.linear_transforms(&x.ciphertext, &transforms, scale)?;
         products
             .iter()
@@ -226,6 +232,7 @@ impl Product {
             None => x.ciphertext.clone(),
         };
         let scale = evaluator.chain().canonical_scale(input.level())?;
+        // Weights at the canonical scale of the input: after the rescale the product is canonical, one level below.
         let transform = self.transform(encoded);
         evaluator.rescale(&evaluator.linear_transform(&input, &transform, scale)?)
     }
@@ -243,6 +250,7 @@ impl Product {
         let output = self.geometry.output.at_offset(landing)?;
         let [first, second] = self.geometry.reduction();
         let window = self.geometry.free_landing();
+        // The sum can end at any offset inside the window for nothing; the rest of the way is one more rotation.
         let (free, rest) = (landing % window, landing - landing % window);
         let mut sum = if window > 1 {
             sum_landing(evaluator, inner, window, free)?

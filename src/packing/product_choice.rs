@@ -50,7 +50,7 @@ pub fn mixed_radix_product(slots: usize, inputs: usize, outputs: usize) -> Resul
 /// The mixed-radix product of a matrix folded by `folding`: about half the plaintexts, and a conjugation by rows.
 ///
 /// # Errors
-/// Those of [`mixed_radix_product`], and [`Error::Shape`] for no features.
+/// [`Error::Shape`] for no features, or when no ring packs the dimensions ([`mixed_radix_product`]).
 pub fn folded_product(
     slots: usize,
     inputs: usize,
@@ -61,8 +61,8 @@ pub fn folded_product(
     FoldedGeometry::new(mixed_radix_product(slots, places_in, places_out)?, folding, inputs, outputs)
 }
 
-/// The product with the fewest plaintexts, then the fewest key switches, among the `foldings` that the vectors around it
-/// allow: columns where a complex output is of use, rows where the input is complex.
+/// The product with the fewest plaintexts, then the fewest key switches, among the `foldings` that the vectors around
+/// it allow: columns where a complex output is of use, rows where the input is complex.
 ///
 /// # Errors
 /// [`Error::Shape`] without foldings, or when none of them packs.
@@ -99,7 +99,7 @@ pub fn cheapest_product(
 /// Plain diagonals with baby and giant steps: one plaintext per block diagonal of the padded product, no replication.
 ///
 /// # Errors
-/// Those of [`padded_product`].
+/// [`Error::Shape`] when the larger padded dimension exceeds the slots ([`padded_product`]).
 pub fn diagonal_product(slots: usize, inputs: usize, outputs: usize) -> Result<ProductGeometry> {
     Ok(padded_product(slots, inputs, outputs)?.without_replication())
 }

@@ -1,11 +1,11 @@
 //! Rotary position embedding with one rotation.
 //!
-//! In a [`HeadLayout`] the partner j ± head_dim/2 of the model's `rotate_half` is exactly S/2 slots away, both ways, so one
-//! rotation serves both halves: y = x ⊙ cos + rot(x, S/2) ⊙ (∓ sin). The tables are zero between the values, which
+//! In a [`HeadLayout`] the partner j ± head_dim/2 of the model's `rotate_half` is exactly S/2 slots away, both ways, so
+//! one rotation serves both halves: y = x ⊙ cos + rot(x, S/2) ⊙ (∓ sin). The tables are zero between the values, which
 //! replaces the mask a product's output needs, and carry any factor (1/√head_dim for queries).
 //!
-//! In the complex form of a [`HeadLayout`] (beyond the paper) the partners share a slot, z = x_j + i·x_{j + head_dim/2}, and
-//! the embedding is the product with e^{iθ}: one plaintext, no rotation.
+//! In the complex form of a [`HeadLayout`] (beyond the paper) the partners share a slot, z = x_j + i·x_{j +
+//! head_dim/2}, and the embedding is the product with e^{iθ}: one plaintext, no rotation.
 
 use crate::contract::{CiphertextInfo, Complex64, Diagonal, Error, Evaluator, LinearTransform, Result};
 
@@ -82,9 +82,9 @@ impl Rope {
         Ok(rotated)
     }
 
-    /// x rotated to `position`, times `factor`, all slots between the values cleared. `x` may hold junk; its offset stays.
-    /// One hoisted rotation and two plaintext products, or one plaintext product in the complex form; one level; canonical
-    /// scale stays canonical.
+    /// x rotated to `position`, times `factor`, all slots between the values cleared. `x` may hold junk; its offset
+    /// stays. One hoisted rotation and two plaintext products, or one plaintext product in the complex form; one level;
+    /// canonical scale stays canonical.
     ///
     /// # Errors
     /// [`Error::Shape`] for another layout or a position past the maximum; those of the evaluator.
@@ -99,10 +99,12 @@ impl Rope {
         self.apply_scaled(evaluator, heads, x, position, |_, _| factor)
     }
 
-    /// As [`Rope::apply`], of a key. In the complex form the K cache keeps conjugates: `x` is z̄, and the result conj(e^{iθ}·z) · `factor`, of one plaintext product.
+    /// A key rotated to `position`, times `factor`, all slots between the values cleared; level, scale and cost of
+    /// [`Rope::apply`]. In the complex form the K cache keeps conjugates: `x` is z̄, and the result conj(e^{iθ}·z) ·
+    /// `factor`.
     ///
     /// # Errors
-    /// Those of [`Rope::apply`].
+    /// [`Error::Shape`] for another layout or a position past the maximum; errors of the evaluator.
     pub fn apply_key<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -154,11 +156,13 @@ impl Rope {
         Ok(Packed::new(evaluator.mul_values(&x.ciphertext, &table)?, x.layout.clean()))
     }
 
-    /// As [`Rope::apply`], with a factor for each (head, dimension) of the rotated values; in the complex form the same for
-    /// both dimensions of a pair.
+    /// x rotated to `position`, each (head, dimension) of the rotated values times its own `factor`, in the complex
+    /// form one for both dimensions of a pair; all slots between the values cleared. Level, scale and cost of
+    /// [`Rope::apply`].
     ///
     /// # Errors
-    /// Those of [`Rope::apply`]; [`Error::Shape`] for factors that differ inside a complex pair.
+    /// [`Error::Shape`] for another layout, a position past the maximum, or factors that differ inside a complex pair;
+    /// errors of the evaluator.
     pub fn apply_scaled<E: Evaluator>(
         &self,
         evaluator: &E,

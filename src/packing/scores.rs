@@ -1,10 +1,10 @@
 //! Where attention scores lie: slot of (token, query head).
 //!
-//! A score ciphertext is a segment of C·G tokens (G tokens per K ciphertext, C a power of two of at most the head blocks).
-//! Block b = group·C + c of the head blocks, c = token div G, holds the scores of K ciphertext c; the pattern repeats with
-//! period groups·C, because the sum over head dimensions is cyclic and the mask may keep every copy. The repetition is what the
-//! product with V reads, and lets a bootstrap treat the ciphertext as one of so many head blocks.
-//! (The paper has C = head_dim; shorter segments and their repetition go beyond it.)
+//! A score ciphertext is a segment of C·G tokens (G tokens per K ciphertext, C a power of two of at most the head
+//! blocks). Block b = group·C + c of the head blocks, c = token div G, holds the scores of K ciphertext c; the pattern
+//! repeats with period groups·C, because the sum over head dimensions is cyclic and the mask may keep every copy. The
+//! repetition is what the product with V reads, and lets a bootstrap treat the ciphertext as one of so many head
+//! blocks. (The paper has C = head_dim; shorter segments and their repetition go beyond it.)
 
 use crate::contract::Complex64;
 

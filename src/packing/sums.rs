@@ -103,7 +103,7 @@ pub fn sum_landing<E: Evaluator>(
 /// rotations by −2^s.
 ///
 /// # Errors
-/// Those of [`Evaluator::rotate`].
+/// [`Error::RotationKey`] for a missing key.
 pub fn shift_right<E: Evaluator>(evaluator: &E, x: &E::Ciphertext, distance: usize) -> Result<E::Ciphertext> {
     let mut shifted = x.clone();
     for bit in 0..usize::BITS {

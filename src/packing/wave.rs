@@ -1,9 +1,10 @@
 //! Several vectors side by side in one ciphertext: a *wave*. Its members share bootstraps and element-wise functions;
-//! products and rotations work on one member at a time. (Cachemir, arXiv 2602.11470, packs ciphertexts before a bootstrap;
-//! that whole stretches between two products run packed goes beyond it.)
+//! products and rotations work on one member at a time. (Cachemir, arXiv 2602.11470, packs ciphertexts before a
+//! bootstrap; that whole stretches between two products run packed goes beyond it.)
 //!
-//! Member i stands `i · spacing` slots to the right of where it stands alone. In a compact layout of m values per block the
-//! spacing is 2m − 1, so that a sum over the values of a block, seen from each of them, does not reach the next member.
+//! Member i stands `i · spacing` slots to the right of where it stands alone. In a compact layout of m values per block
+//! the spacing is 2m − 1, so that a sum over the values of a block, seen from each of them, does not reach the next
+//! member.
 
 use std::ops::Range;
 
@@ -109,8 +110,8 @@ impl Wave {
         packed
     }
 
-    /// One ciphertext of `members`: pairs of a number and a clean vector at place 0. No level; a rotation per member but
-    /// number 0.
+    /// One ciphertext of `members`: pairs of a number and a clean vector at place 0. No level; a rotation per member
+    /// but number 0.
     ///
     /// # Errors
     /// [`Error::Shape`] without members; those of the evaluator.
@@ -137,7 +138,7 @@ impl Wave {
     /// `packed` with member `member` at place 0; what stood beside it still does. At most one rotation.
     ///
     /// # Errors
-    /// Those of [`Evaluator::rotate`].
+    /// [`Error::RotationKey`] for a missing key.
     pub fn bring<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -151,7 +152,7 @@ impl Wave {
     /// member only.
     ///
     /// # Errors
-    /// Those of the evaluator.
+    /// [`Error::RotationKey`] for a missing key, [`Error::LevelExhausted`] at level 0: errors of the evaluator.
     pub fn extract<E: Evaluator>(
         &self,
         evaluator: &E,

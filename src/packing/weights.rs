@@ -139,7 +139,7 @@ impl Term {
         Self { factor: Complex64::new(1.0, 0.0), weights, inputs, outputs }
     }
 
-    /// The same with another factor.
+    /// This term times `factor`.
     #[must_use]
     pub fn times(self, factor: Complex64) -> Self {
         Self { factor: self.factor * factor, ..self }

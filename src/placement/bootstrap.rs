@@ -37,7 +37,8 @@ pub struct GroupCost {
 }
 
 impl BootstrapCosts {
-    /// The same cost for every output level up to `output_level`, input from level 0, one value at a time.
+    /// Bootstraps that take `seconds` whatever level up to `output_level` they end at, from level 0 on, one value at a
+    /// time.
     #[must_use]
     pub fn constant(seconds: f64, output_level: Level) -> Self {
         Self {
@@ -96,8 +97,8 @@ impl BootstrapCosts {
 
     /// Cheapest way to bring all of `values` to `level` in one go; `None` when there is no way.
     ///
-    /// A value alone takes one bootstrap a ciphertext, a cheaper one when it is real. Real values may share: two ciphertexts
-    /// as a + i·b, or as many as their layout has lanes.
+    /// A value alone takes one bootstrap a ciphertext, a cheaper one when it is real. Real values may share: two
+    /// ciphertexts as a + i·b, or as many as their layout has lanes.
     #[must_use]
     pub fn group(&self, values: &[&Value], level: Level) -> Option<GroupCost> {
         if values.iter().any(|value| !value.may_bootstrap) {

@@ -37,7 +37,7 @@ pub struct ModuleRow {
     pub source: Source,
 }
 
-/// A layer as the encrypted decoder runs it, taken apart into modules.
+/// A layer as the encrypted decoder runs it, taken apart into steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MeasuredLayer {
     /// Fingerprint of the model.
@@ -234,13 +234,14 @@ impl CostFile {
     /// The elementary costs.
     ///
     /// # Errors
-    /// As [`OperationCosts::new`].
+    /// [`Error::Format`] for an operation that is not known or was measured badly, or when one that cannot be done
+    /// without is missing ([`OperationCosts::new`]).
     pub fn operation_costs(&self) -> Result<OperationCosts> {
         OperationCosts::new(&self.operations)
     }
 
-    /// The bootstrap costs: two real values may share one for a conjugation more, and one alone takes the share that was
-    /// measured at the highest level.
+    /// The bootstrap costs: two real values may share one for a conjugation more, and one alone takes the share that
+    /// was measured at the highest level.
     ///
     /// # Errors
     /// [`Error::Format`] for a level beyond what any preset has; as [`BootstrapCosts::check`].
@@ -269,7 +270,7 @@ impl CostFile {
         Ok(costs)
     }
 
-    /// Seconds of a module by level, measured or between measured levels.
+    /// Seconds of a step by level, measured or between measured levels.
     pub fn measured(&self, module: &str) -> BTreeMap<Level, f64> {
         self.modules
             .iter()

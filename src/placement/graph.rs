@@ -164,7 +164,7 @@ impl LevelGraph {
         self.alive.get(k).map_or(&[], Vec::as_slice)
     }
 
-    /// The same graph with every value free to be bootstrapped.
+    /// This graph with every value free to be bootstrapped.
     #[must_use]
     pub fn without_restrictions(&self) -> Self {
         let mut graph = self.clone();

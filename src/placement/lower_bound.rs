@@ -1,8 +1,10 @@
-//! Least seconds that the rest of a graph still takes, bootstraps included: what lets the exact search drop a state early.
+//! Least seconds that the rest of a graph still takes, bootstraps included: what lets the exact search drop a state
+//! early.
 //!
-//! The relaxation follows one chain of values from an input to an output, the deepest there is, and forgets the levels of
-//! all others: every operation runs at its own cheapest level unless it carries the chain on, and a bootstrap is paid
-//! only where the chain itself has not got the level it needs. What a real placement pays on top is never negative.
+//! The relaxation follows one chain of values from an input to an output, the deepest there is, and forgets the levels
+//! of all others: every operation runs at its own cheapest level unless it carries the chain on, and a bootstrap is
+//! paid only where the chain itself has not got the level it needs. What a real placement pays on top is never
+//! negative.
 
 use super::graph::{LevelGraph, Operation, ValueId};
 

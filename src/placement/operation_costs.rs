@@ -179,7 +179,7 @@ impl OperationCosts {
     /// difference.
     ///
     /// # Errors
-    /// As [`OperationCosts::price`].
+    /// [`Error::Format`] when neither the operation nor a substitute for it was measured ([`OperationCosts::price`]).
     pub fn seconds(&self, work: &Work, level: Level) -> Result<f64> {
         let relinearizations = work.relinearizations - work.ciphertext_products;
         let parts = [
@@ -206,7 +206,7 @@ impl OperationCosts {
     /// All figures from level 0 to `max_level`, as rows.
     ///
     /// # Errors
-    /// As [`OperationCosts::price`].
+    /// [`Error::Format`] when neither the operation nor a substitute for it was measured ([`OperationCosts::price`]).
     pub fn rows(&self, max_level: Level) -> Result<Vec<OperationRow>> {
         let mut rows = Vec::new();
         for primitive in Primitive::ALL {

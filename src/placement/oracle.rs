@@ -28,7 +28,8 @@ pub fn exhaust(graph: &LevelGraph, costs: &BootstrapCosts, entry: &[Level]) -> H
     outputs_of(graph, close_under_bootstraps(graph, costs, states))
 }
 
-/// The same tuples for ends of placements that leave bootstraps of outputs to whoever reads them next.
+/// Exit levels and least seconds, by exhaustion, of placements whose `ends` leave bootstraps of outputs to whoever
+/// reads them next.
 pub fn exhaust_ends(
     graph: &LevelGraph,
     costs: &BootstrapCosts,

@@ -151,7 +151,7 @@ impl Plan {
         self.layers.iter().map(LayerPlan::bootstraps).fold(0, usize::saturating_add)
     }
 
-    /// As JSON.
+    /// This plan as JSON text.
     ///
     /// # Errors
     /// [`Error::Internal`] when it cannot be serialized, which a number that is not finite would do.

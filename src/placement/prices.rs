@@ -11,7 +11,7 @@ use crate::contract::{Error, Level, Result};
 pub struct Prices<'a> {
     /// Elementary operations.
     pub operations: &'a OperationCosts,
-    /// Measured modules, when there are.
+    /// Measured steps, when there are.
     pub file: Option<&'a CostFile>,
 }
 
@@ -19,7 +19,8 @@ impl Prices<'_> {
     /// Seconds of an operation that runs at `level`, and whether they were measured or composed.
     ///
     /// # Errors
-    /// As [`OperationCosts::price`]; [`Error::LevelExhausted`] below its depth.
+    /// [`Error::LevelExhausted`] below the depth of the operation; [`Error::Format`] when neither it nor a substitute
+    /// was measured ([`OperationCosts::price`]).
     pub fn seconds(&self, operation: &OperationTemplate, level: Level) -> Result<(f64, Source)> {
         let measured = self.file.and_then(|file| file.measured(&operation.name).get(&level).copied());
         if let Some(seconds) = measured {
@@ -42,7 +43,8 @@ impl LayerTemplate {
     /// Prices the layer between level 0 and `max_level`.
     ///
     /// # Errors
-    /// As [`OperationCosts::price`] and [`super::LevelGraphBuilder::finish`].
+    /// [`Error::Format`] when an operation was not measured ([`OperationCosts::price`]); [`Error::Plan`] when the steps
+    /// make no graph ([`super::LevelGraphBuilder::finish`]).
     pub fn graph(&self, costs: &Prices<'_>, max_level: Level) -> Result<LevelGraph> {
         let mut builder = LevelGraph::builder(self.name.clone(), max_level);
         for (index, value) in self.values.iter().enumerate() {

@@ -16,8 +16,8 @@ pub struct Refresh {
     pub to: Level,
 }
 
-/// Runs `graph` from `entry` with exactly the bootstraps of `refreshes`, every operation at the highest level its inputs
-/// reach. A refresh at the end is counted in the seconds and the exit level, and has no step.
+/// Runs `graph` from `entry` with exactly the bootstraps of `refreshes`, every operation at the highest level its
+/// inputs reach. A refresh at the end is counted in the seconds and the exit level, and has no step.
 ///
 /// # Errors
 /// [`Error::Plan`] when a name does not exist, an operation finds its inputs too low, or a bootstrap is not possible.

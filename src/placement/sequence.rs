@@ -11,9 +11,9 @@ use super::solution::Solution;
 use super::solver::{Search, solve};
 use crate::contract::{Error, Level, Result};
 
-/// Places bootstraps in `layers`, one after the other, the first entered at `entry`. Equal graphs are solved once for each
-/// level at which they are entered, so that many equal layers cost little more than one. One value crosses from layer
-/// to layer.
+/// Places bootstraps in `layers`, one after the other, the first entered at `entry`. Equal graphs are solved once for
+/// each level at which they are entered, so that many equal layers cost little more than one. One value crosses from
+/// layer to layer.
 ///
 /// # Errors
 /// [`Error::Plan`] when a graph has not exactly one input and one output, or there is no way through; as [`solve`].
@@ -120,8 +120,9 @@ impl Stage {
     }
 }
 
-/// The levels, with the seconds so far, at which it can pay to enter `layer`: without those that another level serves as
-/// well at no higher cost, a bootstrap of the layer's input to get there included. (The pruned search enters everywhere.)
+/// The levels, with the seconds so far, at which it can pay to enter `layer`: without those that another level serves
+/// as well at no higher cost, a bootstrap of the layer's input to get there included. (The pruned search enters
+/// everywhere.)
 fn useful(entries: &[(Level, f64)], layer: &LevelGraph, costs: &BootstrapCosts) -> Result<Vec<(Level, f64)>> {
     let input: Option<&Value> = layer.inputs().first().map(|input| layer.value(*input)).transpose()?;
     let top = costs.output_level()?;
@@ -167,10 +168,11 @@ fn trace(
     Ok(placed)
 }
 
-/// Greedy placement of the same layers.
+/// Greedy placement of `layers` in a row, the first of which starts at `entry`: what an optimal placement is compared
+/// with.
 ///
 /// # Errors
-/// As [`greedy`].
+/// [`Error::Plan`] when an input cannot be bootstrapped high enough ([`greedy`]), or a layer has no output.
 pub fn place_greedily(layers: &[&LevelGraph], costs: &BootstrapCosts, entry: Level) -> Result<Vec<Solution>> {
     let mut level = entry;
     let mut placed = Vec::with_capacity(layers.len());

@@ -100,7 +100,7 @@ pub fn solve(
 /// How many states [`solve`] keeps over all operations: the size of the search, whatever machine runs it.
 ///
 /// # Errors
-/// As [`solve`].
+/// [`Error::Plan`] when `entry` or `costs` do not fit the graph, or when no placement exists ([`solve`]).
 pub fn states_kept(
     graph: &LevelGraph,
     costs: &BootstrapCosts,
@@ -141,7 +141,7 @@ const FEW_STATES: usize = 24;
 /// The cheapest placement for inputs at `entry`, whatever level its outputs end at.
 ///
 /// # Errors
-/// As [`solve`].
+/// [`Error::Plan`] when `entry` or `costs` do not fit the graph, or when no placement exists ([`solve`]).
 pub fn cheapest(
     graph: &LevelGraph,
     costs: &BootstrapCosts,
@@ -254,7 +254,7 @@ impl<'a> Solver<'a> {
             .map_or(f64::INFINITY, |solution| self.with_outputs_raised(solution.seconds, &solution.exit))
     }
 
-    /// The same of the best end of `stages`.
+    /// What the best end of `stages` costs with its outputs bootstrapped to the top; infinite without one.
     fn bound_of_ends(&self, stages: &[Stage]) -> f64 {
         let ends = stages.last().into_iter().flat_map(|stage| &stage.states);
         ends.map(|(levels, reached)| {
@@ -348,9 +348,12 @@ impl<'a> Solver<'a> {
     ) -> Result<Vec<(Levels, Reached)>> {
         let stop = self.stop(index, operation)?;
         let mut found: HashMap<Levels, Reached> = HashMap::new();
+        // A state is the levels of the values alive and the least seconds to get there. Each is continued by every
+        // level at which the operation can run.
         for (parent, (levels, reached)) in states.iter().enumerate() {
             for (run, seconds) in operation.runs() {
                 let run_level = to_u8(run)?;
+                // How high each value must stand for this run level; zero where it is not read.
                 let mut needed = [0u8; LevelGraph::MAX_ALIVE];
                 for (at, above) in &stop.reads {
                     if let Some(slot) = needed.get_mut(*at) {
@@ -381,10 +384,12 @@ impl<'a> Solver<'a> {
         if so_far.seconds + self.lower.at(stop.done, usize::MAX) > self.bound {
             return;
         }
+        // The first value that stands too low must be bootstrapped now, alone or with others; then the next one.
         let low = levels.iter().zip(needed).position(|(level, needed)| level < needed);
         let Some(low) = low else {
             return self.run(stop, levels, so_far, found);
         };
+        // Before one operation a value is bootstrapped once at most.
         let taken = so_far.groups.iter().fold(0u16, |all, group| all | group.members);
         let free = self.may_ride(stop, &levels, needed) & !taken;
         if free & (1 << low) == 0 {
@@ -486,6 +491,7 @@ impl<'a> Solver<'a> {
         if self.search == Search::Pruned && !self.worth_running(stop, &levels, &reached) {
             return;
         }
+        // Levels behind the operation: kept, or as far below its run level as the value written is deep.
         let mut next = Levels::default();
         for (slot, source) in next.iter_mut().zip(&stop.next) {
             *slot = match source {
@@ -539,6 +545,7 @@ impl<'a> Solver<'a> {
         let last = stage == self.graph.operations().len();
         let mut kept: Vec<(Levels, Reached)> = Vec::new();
         for (levels, reached) in all {
+            // Useless is what a cheaper state can be lifted to for the difference in seconds.
             let beaten = kept.iter().any(|(other, cheaper)| {
                 let room = reached.seconds - cheaper.seconds;
                 self.lifts_within(room, &raises, other, &levels, last)
@@ -555,7 +562,8 @@ impl<'a> Solver<'a> {
         kept
     }
 
-    /// Whether `room` seconds lift every value of `from` to its level in `to`; at the end of the graph nobody pays them.
+    /// Whether `room` seconds lift every value of `from` to its level in `to`; at the end of the graph nobody pays
+    /// them.
     fn lifts_within(&self, room: f64, raises: &[&[f64]], from: &Levels, to: &Levels, last: bool) -> bool {
         let mut left = room;
         for ((low, high), raise) in from.iter().zip(to).zip(raises) {

@@ -151,8 +151,8 @@ fn methods(case: &BaselineCase, costs: &CostFile) -> Result<Vec<Method>> {
     let recomputed =
         |packing| recompute_layer(shape, packing, &SimulatedCounts, *slots, *context, *kept_encoded);
     let measured = costs.bootstrap_costs()?;
-    // The decoder refreshes one value at a time, real ones as such. The papers have no bootstrap of real slots, and only
-    // THOR puts two real values in one.
+    // The decoder refreshes one value at a time, real ones as such. The papers have no bootstrap of real slots, and
+    // only THOR puts two real values in one.
     let ours = BootstrapCosts { pairing_seconds: None, ..measured.clone() };
     let paired = BootstrapCosts { real_share: 1.0, ..measured.clone() };
     let alone = BootstrapCosts { pairing_seconds: None, ..paired.clone() };

@@ -1,10 +1,10 @@
-//! Packings of a decoder block that the decoder does not run, to measure beside those it does: grouped and complex heads, and
-//! products folded in pairs. Which ring, which layouts, and the products between them.
+//! Packings of a decoder block that the decoder does not run, to measure beside those it does: grouped and complex
+//! heads, and products folded in pairs. Which ring, which layouts, and the products between them.
 //!
-//! The residual stream is compact in a ring of head_dim · 2^e blocks; attention and the feed-forward layer work in spread
-//! layouts of the same ring, so that every product goes from a compact to a spread layout or back and the residual never
-//! moves. Dimensions that are no power of two are padded only to the next multiple of the ring; the ring that needs the
-//! fewest plaintexts is chosen.
+//! The residual stream is compact in a ring of head_dim · 2^e blocks; attention and the feed-forward layer work in
+//! spread layouts of the same ring, so that every product goes from a compact to a spread layout or back and the
+//! residual never moves. Dimensions that are no power of two are padded only to the next multiple of the ring; the ring
+//! that needs the fewest plaintexts is chosen.
 
 use std::sync::Arc;
 
@@ -134,7 +134,7 @@ impl BlockPlan {
         Ok((layout, order))
     }
 
-    /// The same vector as the projections of attention read it: only the name of the layout changes.
+    /// The residual vector as the projections of attention read it: only the name of the layout changes.
     ///
     /// # Errors
     /// [`Error::Shape`] when `x` is not in the residual layout, or has junk.
@@ -159,7 +159,8 @@ impl BlockPlan {
         })
     }
 
-    /// Query projections, one product per query vector; complex where two heads, or two dimensions of a head, share a slot.
+    /// Query projections, one product per query vector; complex where two heads, or two dimensions of a head, share a
+    /// slot.
     ///
     /// # Errors
     /// [`Error::Shape`] for weights of another shape.
@@ -169,8 +170,8 @@ impl BlockPlan {
             .collect()
     }
 
-    /// Key projection alone, to go through [`crate::packing::Rope::apply_key`]: of the complex form the conjugate, which costs nothing
-    /// because the residual is real.
+    /// Key projection alone, to go through [`crate::packing::Rope::apply_key`]: of the complex form the conjugate,
+    /// which costs nothing because the residual is real.
     ///
     /// # Errors
     /// [`Error::Shape`] for weights of another shape.
@@ -204,15 +205,18 @@ impl BlockPlan {
     /// Key or value projection alone, of real heads.
     ///
     /// # Errors
-    /// [`Error::Shape`] for weights of another shape, and in the complex form ([`BlockPlan::key`], [`BlockPlan::value`]).
+    /// [`Error::Shape`] for weights of another shape, and in the complex form ([`BlockPlan::key`],
+    /// [`BlockPlan::value`]).
     pub fn key_or_value(&self, weights: &Arc<dyn Weights>) -> Result<Product> {
         Product::new(self.geometry_to_heads()?, vec![self.key_value_term(weights)?])
     }
 
-    /// Key and value projections of real heads in one product; its output goes through [`crate::packing::complex::split`].
+    /// Key and value projections of real heads in one product; its output goes through
+    /// [`crate::packing::complex::split`].
     ///
     /// # Errors
-    /// [`Error::Shape`] for weights of another shape, and in the complex form ([`BlockPlan::key`], [`BlockPlan::value`]).
+    /// [`Error::Shape`] for weights of another shape, and in the complex form ([`BlockPlan::key`],
+    /// [`BlockPlan::value`]).
     pub fn key_and_value(&self, key: &Arc<dyn Weights>, value: &Arc<dyn Weights>) -> Result<Product> {
         let terms = pair_terms(self.key_value_term(key)?, self.key_value_term(value)?);
         Product::new(self.geometry_to_heads()?, terms)
@@ -308,8 +312,8 @@ impl BlockPlan {
         )
     }
 
-    /// Operations of all seven projections, up with gate folded, key with value in the real form, preprocessing and baby
-    /// rotations shared by q, k and v ([`Product::apply_shared`]).
+    /// Operations of all seven projections, up with gate folded, key with value in the real form, preprocessing and
+    /// baby rotations shared by q, k and v ([`Product::apply_shared`]).
     ///
     /// # Errors
     /// [`Error::Shape`] when a product does not pack.

@@ -2,10 +2,10 @@
 //!
 //! One ciphertext per feature; slot t·B + b holds token t of sequence b, B = S/n sequences side by side (interleaved
 //! batching: a rotation by whole tokens is cyclic). A single user fills one of the B sequences and pays for all.
-//! Products with weights are scalar products without rotations; Q·Kᵀ gives one ciphertext per diagonal (distance between
-//! the two tokens), which the product with V turns back into columns. Rotations follow baby and giant steps over the
-//! distance. Written from the idea; causal, as a decoder needs it. Source of the method: MOAI (module-optimizing
-//! architecture for non-interactive secure transformer inference).
+//! Products with weights are scalar products without rotations; Q·Kᵀ gives one ciphertext per diagonal (distance
+//! between the two tokens), which the product with V turns back into columns. Rotations follow baby and giant steps
+//! over the distance. Written from the idea; causal, as a decoder needs it. Source of the method: MOAI
+//! (module-optimizing architecture for non-interactive secure transformer inference).
 
 use crate::contract::{CiphertextInfo, Complex64, Error, Evaluator, Result};
 
@@ -115,8 +115,8 @@ impl Moai {
         evaluator.rescale(&required(sum)?)
     }
 
-    /// Q·Kᵀ · `factor` of one head: ciphertext δ holds, at token t, the score against token t − δ (zero for t < δ). n products
-    /// per column of the head, about 2√n rotations per column and n more, two levels.
+    /// Q·Kᵀ · `factor` of one head: ciphertext δ holds, at token t, the score against token t − δ (zero for t < δ). n
+    /// products per column of the head, about 2√n rotations per column and n more, two levels.
     ///
     /// # Errors
     /// [`Error::Shape`] when Q and K differ in columns or have none; those of the evaluator.

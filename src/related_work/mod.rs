@@ -1,4 +1,5 @@
-//! Other methods, to compare with: MOAI, THOR, recomputation of the prefix, the paper's own layer and published figures.
+//! Other methods, to compare with: MOAI, THOR, recomputation of the prefix, the paper's own layer and published
+//! figures.
 
 pub mod baselines;
 #[cfg_attr(

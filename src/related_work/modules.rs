@@ -2,8 +2,8 @@
 //!
 //! Cachemir, §5, and section 10 of the executable specification. A chain is a shortest path over (layer, level); a
 //! chain solved from every level becomes one matrix; a shortcut around it adds one bootstrap wherever the module ends
-//! higher than it began. [`crate::placement::LevelGraph`] says the same with less: one bootstrap of a shared value may serve both
-//! of its readers, and two values may share one. This form is kept to reproduce the published figures.
+//! higher than it began. [`crate::placement::LevelGraph`] says the same with less: one bootstrap of a shared value may
+//! serve both of its readers, and two values may share one. This form is kept to reproduce the published figures.
 
 use super::level_matrix::LevelMatrix;
 use crate::contract::Level;

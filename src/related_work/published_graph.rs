@@ -98,7 +98,8 @@ impl PublishedTable {
     /// The paper's composition of the same layer in its steady state: seconds a layer, its bootstraps included.
     ///
     /// # Errors
-    /// As [`PublishedTable::decoder`] and [`super::LevelMatrix::steady_state`].
+    /// [`Error::Format`] when a row is missing ([`PublishedTable::decoder`]); [`Error::Plan`] when no cycle exists
+    /// ([`super::LevelMatrix::steady_state`]).
     pub fn composed_seconds(&self, max_level: Level, costs: &BootstrapCosts) -> Result<f64> {
         Ok(self.decoder(max_level, costs)?.steady_state()?.seconds)
     }

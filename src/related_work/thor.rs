@@ -1,11 +1,11 @@
 //! The diagonal packing of THOR, to compare with: a layer over all n tokens at once, no KV cache.
 //!
 //! Diagonal l of head h holds X\[t, (h, (t + l) mod head_dim)\] at token t. A ciphertext takes S/n diagonals: slot
-//! (l·Hc + h)·n + t for Hc = S/(n·head_dim) heads. Products with weights rotate by whole diagonals (baby and giant steps)
-//! and fold two output ciphertexts into one complex product; Q·Kᵀ and P·V rotate K and V once per distance δ between tokens
-//! by δ diagonals and δ tokens in one step, which causality makes exact: the slots that would wrap are those the causal mask
-//! clears. Written from the idea of the method, not from its program: THOR (secure transformer inference with homomorphic
-//! encryption), without its complex folding of Q·Kᵀ and P·V.
+//! (l·Hc + h)·n + t for Hc = S/(n·head_dim) heads. Products with weights rotate by whole diagonals (baby and giant
+//! steps) and fold two output ciphertexts into one complex product; Q·Kᵀ and P·V rotate K and V once per distance δ
+//! between tokens by δ diagonals and δ tokens in one step, which causality makes exact: the slots that would wrap are
+//! those the causal mask clears. Written from the idea of the method, not from its program: THOR (secure transformer
+//! inference with homomorphic encryption), without its complex folding of Q·Kᵀ and P·V.
 
 use crate::contract::{CiphertextInfo, Complex64, Error, Evaluator, Result};
 
@@ -198,8 +198,8 @@ impl Thor {
         signed(distance % self.head_dim * self.heads() * self.tokens) - signed(distance)
     }
 
-    /// Q·Kᵀ · `factor` of all heads: `[δ][ciphertext]` holds at token t the score against token t − δ, repeated over the
-    /// diagonals of the head, zero for t < δ. Per distance and ciphertext one product, one hoisted rotation,
+    /// Q·Kᵀ · `factor` of all heads: `[δ][ciphertext]` holds at token t the score against token t − δ, repeated over
+    /// the diagonals of the head, zero for t < δ. Per distance and ciphertext one product, one hoisted rotation,
     /// log2(head_dim) rotations, one mask; two levels.
     ///
     /// # Errors
@@ -235,8 +235,8 @@ impl Thor {
         Ok(scores)
     }
 
-    /// P·V of all heads, packed as V: per distance and ciphertext one product and one hoisted rotation, one relinearization
-    /// per ciphertext; one level.
+    /// P·V of all heads, packed as V: per distance and ciphertext one product and one hoisted rotation, one
+    /// relinearization per ciphertext; one level.
     ///
     /// # Errors
     /// [`Error::Shape`] when P does not have n distances; those of the evaluator.

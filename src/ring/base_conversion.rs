@@ -1,9 +1,9 @@
 //! Fast base conversion: residues modulo q_1 … q_k to residues modulo other primes.
 //!
-//! Halevi–Polyakov–Shoup 2019, §2 (and Cheon et al. 2018, "full RNS CKKS"): with Q = Π q_i and y_i = [x ·
-//! (Q/q_i)^{-1}]_{q_i}, Σ y_i · Q/q_i = x + u·Q for a small integer u. The y_i are centred, so that |u| ≤ k/2 and u =
-//! 0 for a single centred source. [`BaseConversion::centred`] takes u = round(Σ y_i/q_i) off: what is converted is
-//! then the representative of x in [−Q/2, Q/2]. Coefficient domain.
+//! Halevi–Polyakov–Shoup 2019, §2 (and Cheon et al. 2018, "full RNS CKKS"): with Q = Π q_i and
+//! y_i = [x · (Q/q_i)^{-1}]_{q_i}, Σ y_i · Q/q_i = x + u·Q for a small integer u. The y_i are centred, so that
+//! |u| ≤ k/2, and u is zero for a single centred source. [`BaseConversion::centred`] takes u = round(Σ y_i/q_i) off:
+//! what is converted is then the representative of x in [−Q/2, Q/2]. Coefficient domain.
 
 use rayon::prelude::*;
 

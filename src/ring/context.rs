@@ -42,7 +42,7 @@ impl RingContext {
     /// Context on the kernels given, for tests that compare them.
     ///
     /// # Errors
-    /// Those of [`RingContext::new`].
+    /// [`Error::Parameters`] for a degree outside 2^5 .. 2^17, repeated primes, or primes without an NTT.
     pub fn with_kernels(log2_n: u32, chain: &[u64], special: &[u64], kernels: Kernels) -> Result<Self> {
         if !(5..=17).contains(&log2_n) {
             return Err(Error::Parameters {

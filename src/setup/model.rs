@@ -65,7 +65,8 @@ impl Model {
     /// [`Model::open`], which tells `progress` what it is at and how far.
     ///
     /// # Errors
-    /// Those of [`Model::open`].
+    /// [`Error::Model`] for files that are missing, damaged or of an architecture that is not supported;
+    /// [`Error::Plan`] for a calibration of another model.
     pub fn open_with(directory: impl AsRef<Path>, progress: &mut ProgressOf<'_>) -> Result<Self> {
         Self::read(directory.as_ref(), None, None, progress)
     }
@@ -73,7 +74,8 @@ impl Model {
     /// The model in `directory` with the ranges of the file `calibration` instead of those beside it.
     ///
     /// # Errors
-    /// Those of [`Model::open`].
+    /// [`Error::Model`] for files that are missing, damaged or of an architecture that is not supported;
+    /// [`Error::Plan`] for a calibration of another model.
     pub fn open_calibrated(directory: impl AsRef<Path>, calibration: impl AsRef<Path>) -> Result<Self> {
         Self::read(directory.as_ref(), Some(calibration.as_ref()), None, &mut |_, _, _| {})
     }
@@ -90,7 +92,7 @@ impl Model {
     /// [`Model::bundled`], which tells `progress` what it is at and how far.
     ///
     /// # Errors
-    /// Those of [`Model::bundled`].
+    /// [`Error::Io`] when no temporary directory can be written.
     pub fn bundled_with(progress: &mut ProgressOf<'_>) -> Result<Self> {
         let folder = unpack_bundled_model()?;
         let path = folder.path().to_owned();

@@ -158,7 +158,8 @@ impl SetupOptions {
     /// The cheapest placement for `model` on `scheme`, and what others would cost.
     ///
     /// # Errors
-    /// Those of [`SetupOptions::build_on`].
+    /// [`Error::Shape`] when the context exceeds the model's or the model does not fit the slots; [`Error::Plan`] when
+    /// no placement exists ([`SetupOptions::build_on`]).
     pub fn placement(&self, scheme: &Scheme, model: &Model) -> Result<DecoderPlacement> {
         let functions = self.functions(scheme, model)?;
         place(model, scheme, &functions, &self.costs_for(scheme)?, self.checked_context(model)?)
@@ -167,7 +168,8 @@ impl SetupOptions {
     /// The functions of `model` on `scheme` with bootstraps where the plan given says, or else the cheapest one.
     ///
     /// # Errors
-    /// Those of [`SetupOptions::build_on`].
+    /// [`Error::Shape`] when the context exceeds the model's or the model does not fit the slots; [`Error::Plan`] when
+    /// no placement exists ([`SetupOptions::build_on`]).
     pub fn planned(&self, scheme: &Scheme, model: &Model) -> Result<DecoderPlan> {
         Ok(self.place(scheme, model)?.plan)
     }
@@ -255,7 +257,8 @@ impl Setup {
     /// The set-up of `model` on the native backend under `preset`, with the defaults of [`SetupOptions::new`].
     ///
     /// # Errors
-    /// Those of [`SetupOptions::build`].
+    /// [`Error::Unsupported`] for the backend `openfhe`, whose parameters only its client knows; errors of
+    /// [`SetupOptions::build`].
     pub fn new(model: &Model, preset: Preset) -> Result<Self> {
         SetupOptions::new(preset).build(model)
     }
@@ -324,7 +327,7 @@ impl Setup {
     /// secret key, empty when nothing is encrypted.
     ///
     /// # Errors
-    /// Those of [`plan_digest`].
+    /// [`Error::Internal`] when the plan does not serialize ([`plan_digest`]).
     pub fn checkpoint_header(&self, request: &GenerationRequest, key: String) -> Result<CheckpointHeader> {
         let (backend, preset) = (self.scheme.backend(), self.scheme.preset());
         Ok(CheckpointHeader {

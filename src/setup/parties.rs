@@ -32,7 +32,8 @@ impl Client {
     /// Bytes of the evaluation keys that [`Client::keys`] makes, known before they are made.
     ///
     /// # Errors
-    /// Those of [`NativeClient::predicted_key_bytes`].
+    /// [`crate::Error::Unsupported`] for bootstrapping under parameters without it
+    /// ([`NativeClient::predicted_key_bytes`]).
     pub fn predicted_key_bytes(&self) -> Result<u64> {
         self.secret().predicted_key_bytes(self.keys_needed())
     }
@@ -84,7 +85,7 @@ impl Shadow {
     /// says.
     ///
     /// # Errors
-    /// Those of [`Server::new`].
+    /// [`crate::Error::Shape`] when the context is shorter than the prefix; errors of [`Server::new`].
     pub fn beside(setup: &Setup, bootstrap: Option<BootstrapSummary>) -> Result<Self> {
         let client = Client::with_secret(setup, setup.scheme().exact_simulator());
         let server = Server::new(setup, client.keys()?)?;

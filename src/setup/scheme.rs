@@ -48,7 +48,8 @@ impl Scheme {
     /// Our own CKKS under `preset`. Cost: the ring's primes and NTT tables, a fraction of a second at N = 2^16.
     ///
     /// # Errors
-    /// Those of [`Parameters::new`] and [`BootstrapParameters::check`]: none for the presets of this crate.
+    /// [`Error::Parameters`] and [`Error::Insecure`] for literals that make no parameters ([`Parameters::new`],
+    /// [`BootstrapParameters::check`]): none for the presets of this crate.
     pub fn native(preset: Preset) -> Result<Self> {
         let parameters = preset.bootstrapping();
         parameters.check()?;
@@ -72,7 +73,7 @@ impl Scheme {
     /// real parameters leave. **Nothing is encrypted.**
     ///
     /// # Errors
-    /// Those of [`ClearParameters::new`].
+    /// [`Error::Parameters`] when `slots` is not a power of two ≥ 2 or the scale is outside 2^10 .. 2^60.
     pub fn clear(preset: Preset, slots: usize, noise: Option<SimulatedNoise>) -> Result<Self> {
         let bound = if noise.is_some() { DECODER_BOUND_WITH_NOISE } else { DECODER_BOUND };
         let output_level = Level(SIMULATED_LEVELS);

@@ -84,7 +84,8 @@ pub fn keys_of(parameters: &BootstrapParameters, ring: &Parameters) -> Result<Ve
 /// Margins of every kind of key of bootstrapping `parameters`.
 ///
 /// # Errors
-/// Those of [`Parameters::new`] and [`keys_of`].
+/// [`crate::Error::Parameters`] and [`crate::Error::Insecure`] for literals that make no parameters
+/// ([`Parameters::new`]); [`crate::Error::Internal`] for special primes that do not exist.
 pub fn margins(parameters: &BootstrapParameters) -> Result<Vec<KeyMargin>> {
     let ring = Parameters::new(parameters.chain.clone())?;
     Ok(keys_of(parameters, &ring)?.into_iter().map(|key| key.margin).collect())

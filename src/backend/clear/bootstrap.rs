@@ -1,7 +1,7 @@
 //! What a bootstrap of the simulator accepts and what survives it: as on a real backend.
 //!
-//! Data: slot values in the clear. Where encrypted backends would return garbage without a word (values beyond the bound, data
-//! that do not repeat, slots that should be zero), this one says so.
+//! Data: slot values in the clear. Where encrypted backends would return garbage without a word (values beyond the
+//! bound, data that do not repeat, slots that should be zero), this one says so.
 
 use crate::contract::{
     BootstrapRequest, BootstrapSummary, Complex64, Error, OccupiedSlots, Refreshed, Result,
@@ -9,14 +9,15 @@ use crate::contract::{
 
 /// Imaginary parts that pass for noise where slots are said to be real, as a share of the bound of a bootstrap.
 const LARGEST_IMAGINARY_NOISE: f64 = 1.0 / 64.0;
-/// What passes for noise where slots should be zero or repeat, as a share of the bound. It is added to the values of others.
+/// What passes for noise where slots should be zero or repeat, as a share of the bound. It is added to the values of
+/// others.
 const LARGEST_NOISE: f64 = 1.0 / 4096.0;
 
 /// That the parts of `values` lie within what `request` says of them.
 ///
 /// # Errors
-/// [`Error::OutOfInterval`] for values beyond the bound, imaginary parts of real ones, slots that should be zero, and slots that
-/// should repeat; [`Error::Shape`] for slots that do not exist.
+/// [`Error::OutOfInterval`] for values beyond the bound, imaginary parts of real ones, slots that should be zero, and
+/// slots that should repeat; [`Error::Shape`] for slots that do not exist.
 pub(super) fn check_values(
     values: &[Complex64],
     request: &BootstrapRequest,
@@ -49,8 +50,8 @@ pub(super) fn check_values(
     }
 }
 
-/// Drops the imaginary parts of real values and fills the slots beside few values with junk: numbers up to the magnitude that
-/// the summary predicts, drawn from the values themselves, so that equal inputs give equal results.
+/// Drops the imaginary parts of real values and fills the slots beside few values with junk: numbers up to the
+/// magnitude that the summary predicts, drawn from the values themselves, so that equal inputs give equal results.
 pub(super) fn drop_what_does_not_survive(
     values: &mut [Complex64],
     request: &BootstrapRequest,

@@ -1,4 +1,4 @@
-//! The simulated client.
+//! The client of the simulator.
 
 use std::sync::Arc;
 

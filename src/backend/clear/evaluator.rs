@@ -1,4 +1,4 @@
-//! The simulated evaluator.
+//! The evaluator of the simulator.
 //!
 //! Data: slot values in the clear. Levels, scales and keys are checked exactly as `native` checks them; the key switch
 //! count of each operation is the same, only the arithmetic is f64.

@@ -18,17 +18,17 @@ pub(crate) struct Fixture<B: Backend> {
 }
 
 impl<B: Backend> Fixture<B> {
-    /// Without evaluation keys.
+    /// A fixture without evaluation keys.
     pub fn keyless() -> Self {
         Self::new(|_, _, _| {})
     }
 
-    /// With the keys that `ask` adds to a request, given the highest level and the number of slots.
+    /// A fixture with the keys that `ask` adds to a request, given the highest level and the number of slots.
     pub fn new(ask: impl FnOnce(&mut KeyRequest, Level, usize)) -> Self {
         Self::with_client(B::client(), ask)
     }
 
-    /// The same around a given client.
+    /// A fixture around `client`, with the keys that `ask` adds to a request.
     pub fn with_client(client: B::Client, ask: impl FnOnce(&mut KeyRequest, Level, usize)) -> Self {
         let slots = client.slots();
         let top = client.evaluator(&KeyRequest::new()).unwrap().chain().max_level();
@@ -72,7 +72,8 @@ impl<B: Backend> Fixture<B> {
         assert_close(what, &decrypted, expected, factor * (-B::PRECISION_BITS).exp2());
     }
 
-    /// The same, and that it stands at `level` and its canonical scale.
+    /// That `ciphertext` holds `expected` to the backend's precision times `factor`, at `level` and its canonical
+    /// scale.
     pub fn assert_canonical(
         &self,
         what: &str,

@@ -55,7 +55,8 @@ fn ask_for(request: &mut KeyRequest, transform: &Dense, slots: usize, level: Lev
     }
 }
 
-/// `giants` × `babies` random steps (also negative, zero and repeated ones) with random diagonals, the last of them short.
+/// `giants` × `babies` random steps (also negative, zero and repeated ones) with random diagonals, the last of them
+/// short.
 fn random_transform<B: Backend>(f: &mut Fixture<B>, giants: usize, babies: usize) -> Dense {
     let half = f.slots as i64 / 2;
     (0..giants)

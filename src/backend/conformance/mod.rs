@@ -55,8 +55,8 @@ pub(crate) trait Backend {
     /// A client with a secret of its own, under small parameters: at most 2^13 slots, at least four levels.
     fn client() -> Self::Client;
 
-    /// The noise the formulas predict under the chain of [`Self::client`]; `None` where no formula is known, and then the
-    /// noise is held against [`Self::PRECISION_BITS`] only.
+    /// The noise the formulas predict under the chain of [`Self::client`]; `None` where no formula is known, and then
+    /// the noise is held against [`Self::PRECISION_BITS`] only.
     fn predicted_noise(_chain: &LevelChain) -> Option<PredictedNoise> {
         None
     }

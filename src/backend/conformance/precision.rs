@@ -4,8 +4,8 @@ use super::fixture::{Fixture, assert_state, root_mean_square, rotated, zip};
 use super::{Backend, EvaluatorOf};
 use crate::contract::{CiphertextInfo, Client, Complex64, Evaluator, Level};
 
-/// Differences between measured and predicted noise are judged in bits of the standard deviation, which S slots of several
-/// ciphertexts pin down to far less than a tenth of a bit.
+/// Differences between measured and predicted noise are judged in bits of the standard deviation, which S slots of
+/// several ciphertexts pin down to far less than a tenth of a bit.
 fn assert_within_bits(what: &str, measured: f64, predicted: f64, bits: f64) {
     let difference = (measured / predicted).log2();
     println!(

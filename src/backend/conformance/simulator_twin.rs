@@ -1,7 +1,7 @@
 //! Random programs run on the backend and on the simulator side by side.
 //!
-//! The simulator gets the backend's chain and key request. Every operation, sensible or not, must succeed on both or fail
-//! on both with the same kind of error; values, levels and scales must agree. This is what allows circuits to be
+//! The simulator gets the backend's chain and key request. Every operation, sensible or not, must succeed on both or
+//! fail on both with the same kind of error; values, levels and scales must agree. This is what allows circuits to be
 //! developed, and rotation keys collected, on the simulator.
 
 use rand::Rng;

@@ -38,7 +38,9 @@ impl NativeClient {
     /// Client under the chain of `bootstrapping`, which its evaluators then offer; fixed `seed` for tests only.
     ///
     /// # Errors
-    /// Those of [`Parameters::new`] and [`BootstrapParameters::check`].
+    /// [`crate::Error::Parameters`] for literals that make no parameters and for a bootstrap that does not fit them,
+    /// [`crate::Error::Insecure`] when the claimed security does not hold: errors of [`Parameters::new`] and
+    /// [`BootstrapParameters::check`].
     pub fn with_bootstrapping(
         bootstrapping: BootstrapParameters,
         insecure_fixed_seed: Option<u64>,
@@ -52,11 +54,12 @@ impl NativeClient {
         Ok(Self { bootstrapping: Some(bootstrapping), ..client })
     }
 
-    /// Client under the chain of `bootstrapping` with a secret key stored before by [`NativeClient::secret_to_bytes`]; fresh
-    /// randomness otherwise.
+    /// Client under the chain of `bootstrapping` with a secret key stored before by [`NativeClient::secret_to_bytes`];
+    /// fresh randomness otherwise.
     ///
     /// # Errors
-    /// Those of [`NativeClient::with_bootstrapping`]; [`crate::Error::Format`] for bytes that are damaged or of other parameters.
+    /// [`crate::Error::Format`] for bytes that are damaged or of other parameters; errors of
+    /// [`NativeClient::with_bootstrapping`].
     pub fn with_stored_secret(bootstrapping: BootstrapParameters, secret: &[u8]) -> Result<Self> {
         bootstrapping.check()?;
         let parameters = Arc::new(Parameters::new(bootstrapping.chain.clone())?);
@@ -68,7 +71,8 @@ impl NativeClient {
     /// The secret key in its container, to be kept by the client alone; wiped when dropped.
     ///
     /// # Errors
-    /// Those of [`SecretKey::to_bytes`].
+    /// [`crate::Error::Internal`] for a secret without coefficients, which a client never holds
+    /// ([`SecretKey::to_bytes`]).
     pub fn secret_to_bytes(&self) -> Result<Zeroizing<Vec<u8>>> {
         self.inner.secret().to_bytes(self.inner.parameters())
     }
@@ -82,7 +86,7 @@ impl NativeClient {
     /// Bytes of the evaluation keys of `request`, those of bootstrapping included, known before they are generated.
     ///
     /// # Errors
-    /// Those of [`Self::full_request`].
+    /// [`crate::Error::Unsupported`] for bootstrapping under parameters without it; errors of the slot counts.
     pub fn predicted_key_bytes(&self, request: &KeyRequest) -> Result<u64> {
         let parameters = self.inner.parameters();
         let mut bytes = EvaluationKeys::predicted_bytes(parameters, &self.full_request(request)?)?;

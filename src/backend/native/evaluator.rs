@@ -41,8 +41,8 @@ impl NativeEvaluator {
         self.bootstrapper.as_deref()
     }
 
-    /// Writes all evaluation keys, those of bootstrapping included: two containers, one behind the other, of about half the
-    /// bytes that the keys take in memory, as uniform halves are stored as their seeds. No secret.
+    /// Writes all evaluation keys, those of bootstrapping included: two containers, one behind the other, of about half
+    /// the bytes that the keys take in memory, as uniform halves are stored as their seeds. No secret.
     ///
     /// # Errors
     /// [`crate::Error::Io`].
@@ -55,20 +55,20 @@ impl NativeEvaluator {
     /// Bytes that [`NativeEvaluator::write_to`] writes.
     ///
     /// # Errors
-    /// Those of [`EvaluationKeys::stored_bytes`].
+    /// [`Error::LevelOutOfRange`] for keys asked for at levels outside the chain.
     pub fn stored_bytes(&self) -> Result<u64> {
         let parameters = self.parameters();
         let bootstrapping = Bootstrapper::stored_bytes(self.bootstrapper());
         Ok(bootstrapping + EvaluationKeys::stored_bytes(parameters, &self.levelled.keys().contents())?)
     }
 
-    /// The evaluator of the keys that [`NativeEvaluator::write_to`] wrote under `parameters`: all that a server gets from a
-    /// client. Cost: one pass over the data with its checksum, and expanding the seeds. Wrap files in a
+    /// The evaluator of the keys that [`NativeEvaluator::write_to`] wrote under `parameters`: all that a server gets
+    /// from a client. Cost: one pass over the data with its checksum, and expanding the seeds. Wrap files in a
     /// [`std::io::BufReader`].
     ///
     /// # Errors
-    /// [`crate::Error::Format`] for truncated, damaged or oversized data, and for a container of anything else, by name;
-    /// [`crate::Error::ParameterMismatch`] for keys of other parameters; [`crate::Error::Io`].
+    /// [`crate::Error::Format`] for truncated, damaged or oversized data, and for a container of anything else, by
+    /// name; [`crate::Error::ParameterMismatch`] for keys of other parameters; [`crate::Error::Io`].
     pub fn read_from(parameters: &BootstrapParameters, mut reader: impl Read) -> Result<Self> {
         parameters.check()?;
         let ring = Arc::new(Parameters::new(parameters.chain.clone())?);

@@ -67,7 +67,7 @@ fn rounding_variance(degree: f64) -> f64 {
 /// The simulator's noise for `parameters`: key switches as at the highest level, the noisiest. No bootstrapping.
 ///
 /// # Errors
-/// Those of [`key_switch_deviation`].
+/// [`crate::Error::LevelOutOfRange`] for a chain that lacks the levels which are measured.
 pub fn noise_model(parameters: &Parameters, seed: u64) -> Result<NoiseModel> {
     Ok(NoiseModel {
         seed,
@@ -84,7 +84,8 @@ pub fn noise_model(parameters: &Parameters, seed: u64) -> Result<NoiseModel> {
 /// ring of `n16` to read its primes: some seconds.
 ///
 /// # Errors
-/// Those of [`Parameters::new`] and [`key_switch_deviation`].
+/// [`crate::Error::Parameters`] and [`crate::Error::Insecure`] when the literals of `n16` make no parameters
+/// ([`Parameters::new`]); [`crate::Error::LevelOutOfRange`] for a chain that lacks the levels which are measured.
 pub fn noise_model_n16(bootstrap_bits: f64, seed: u64) -> Result<NoiseModel> {
     let bootstrapping = BootstrapParameters::n16();
     let level = Level(bootstrapping.output_level());

@@ -17,13 +17,13 @@ pub fn test_levelled(log2_n: u32, levels: usize) -> ParametersLiteral {
     }
 }
 
-/// log2 of a scale whose square still fits below the modulus at level 1, when the base has 49.9 bits: with as many bits as the
-/// base, a product at level 1 would have no room.
+/// log2 of a scale whose square still fits below the modulus at level 1, when the base has 49.9 bits: with as many bits
+/// as the base, a product at level 1 would have no room.
 pub const BELOW_THE_BASE: f64 = 49.6;
 
-/// N = 2^16 without bootstrapping: base 50 bits, 23 levels of 50 bits, 8 special primes of 50 bits; log2(QP) ≈ 1590 against
-/// the limit of 1747 for a uniform ternary secret (128-bit classical). Used to measure key switching at 24 limbs and dnum 3:
-/// `cachemir bench ops --preset n16`.
+/// N = 2^16 without bootstrapping: base 50 bits, 23 levels of 50 bits, 8 special primes of 50 bits; log2(QP) ≈ 1590
+/// against the limit of 1747 for a uniform ternary secret (128-bit classical). Used to measure key switching at 24
+/// limbs and dnum 3: `cachemir bench ops --preset n16`.
 #[must_use]
 pub fn n16_levelled() -> ParametersLiteral {
     ParametersLiteral {

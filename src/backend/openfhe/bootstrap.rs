@@ -15,7 +15,7 @@ use crate::contract::{BootstrapRequest, Error, Evaluator, Level, Refreshed, Resu
 const SCALE_TOLERANCE: f64 = 1e-9;
 
 impl OpenFheEvaluator {
-    /// See [`Evaluator::bootstrap`].
+    /// Bootstraps `a` as `request` says: what [`Evaluator::bootstrap`] promises, by OpenFHE.
     pub(super) fn refresh(
         &self,
         a: &OpenFheCiphertext,

@@ -1,8 +1,8 @@
 //! The side that computes.
 //!
 //! Level and scale are ours: OpenFHE's context uses FLEXIBLEAUTO, whose primes keep the canonical scales close to one
-//! power of two, but its automatic rescaling is never triggered (every object is presented with noise degree 1), so each
-//! call does exactly what the contract says.
+//! power of two, but its automatic rescaling is never triggered (every object is presented with noise degree 1), so
+//! each call does exactly what the contract says.
 
 use std::sync::Arc;
 

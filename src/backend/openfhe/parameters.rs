@@ -79,9 +79,9 @@ impl OpenFheParameters {
         }
     }
 
-    /// A small ring for generation in tests (1024 slots): **no security**. 14 levels between bootstraps. One iteration gives
-    /// 18 to 19 bits in the worst slot, which is enough for the bundled model; two give 34 (N = 2^11, uniform values and
-    /// constants) for twice the time.
+    /// A small ring for generation in tests (1024 slots): **no security**. 14 levels between bootstraps. One iteration
+    /// gives 18 to 19 bits in the worst slot, which is enough for the bundled model; two give 34 (N = 2^11, uniform
+    /// values and constants) for twice the time.
     #[must_use]
     pub fn test_generation() -> Self {
         Self {

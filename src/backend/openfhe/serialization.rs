@@ -1,7 +1,7 @@
 //! Ciphertexts as bytes: plain residues in the crate's own container.
 //!
-//! Sections: level (u64), scale (f64) and length of the key tag (u64) with the tag; then 2 · limbs · N residues (u64, NTT
-//! form). OpenFHE's own serialization is not used: it takes the lengths of untrusted data on trust.
+//! Sections: level (u64), scale (f64) and length of the key tag (u64) with the tag; then 2 · limbs · N residues (u64,
+//! NTT form). OpenFHE's own serialization is not used: it takes the lengths of untrusted data on trust.
 
 use std::sync::Arc;
 

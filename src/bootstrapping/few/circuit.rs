@@ -2,8 +2,8 @@
 //!
 //! 1. [`FewCircuit::to_coefficients`]: from the slots of the values into a period, level 1 to level 0.
 //! 2. (ModRaise: the modulus q0 becomes Q, and each coefficient of the large ring gains a multiple of q0.)
-//! 3. [`FewCircuit::from_coefficients`]: the trace drops the coefficients outside the subring, a dense transform brings those
-//!    inside back into the slots, EvalMod reduces once.
+//! 3. [`FewCircuit::from_coefficients`]: the trace drops the coefficients outside the subring, a dense transform brings
+//!    those inside back into the slots, EvalMod reduces once.
 
 use super::plan::{FewPlan, Reduction};
 use super::transform::{EncodedTransform, right, rotate_and_add};
@@ -26,8 +26,8 @@ pub struct FewCircuit {
     interval: f64,
 }
 
-/// The diagonals of both transforms, encoded for one evaluator: under `n16_few` 16 MB each towards the slots and 1 MB each
-/// towards the coefficients.
+/// The diagonals of both transforms, encoded for one evaluator: under `n16_few` 16 MB each towards the slots and 1 MB
+/// each towards the coefficients.
 pub struct EncodedFew<P> {
     down: EncodedTransform<P>,
     up: EncodedTransform<P>,
@@ -44,8 +44,8 @@ impl FewCircuit {
     /// Circuit for `values`: period, combs and number of reductions are chosen by cost.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for parameters without bootstraps of few values; [`Error::Shape`] for slots that do not exist
-    /// and for values so many that their diagonals would not fit in memory; those of [`EvalMod::on_interval`].
+    /// [`Error::Unsupported`] for parameters without bootstraps of few values; [`Error::Shape`] for slots that do not
+    /// exist and for values so many that their diagonals would not fit in memory; those of [`EvalMod::on_interval`].
     pub fn new(parameters: &BootstrapParameters, values: &FewValues) -> Result<Self> {
         let total = 1usize << parameters.chain.log2_n.saturating_sub(1);
         let few = parameters.few.as_ref().ok_or_else(|| Error::Unsupported {
@@ -81,11 +81,12 @@ impl FewCircuit {
         Level(top.0.saturating_sub(1 + self.eval_mod.levels()))
     }
 
-    /// The keys of one bootstrap on a chain whose highest level is `top`: rotations of SlotsToCoeffs at level 1, of the trace
-    /// and CoeffsToSlots at the top, relinearization and conjugation below.
+    /// The keys of one bootstrap on a chain whose highest level is `top`: rotations of SlotsToCoeffs at level 1, of the
+    /// trace and CoeffsToSlots at the top, relinearization and conjugation below.
     #[must_use]
     pub fn key_request(&self, top: Level) -> KeyRequest {
         let mut request = KeyRequest::new();
+        // In the order of use. SlotsToCoeffs at level 1: combs, steps, and the sum over the repetitions of the period.
         for tooth in &self.plan.down.teeth {
             request.rotation(right(*tooth, self.total), INPUT);
         }
@@ -93,6 +94,7 @@ impl FewCircuit {
         for repetition in self.repetitions() {
             request.rotation(repetition, INPUT);
         }
+        // At the top: the rest of the trace, then steps and combs of CoeffsToSlots.
         for repetition in self.repetitions_left() {
             request.rotation(repetition, top);
         }
@@ -100,6 +102,7 @@ impl FewCircuit {
         for tooth in &self.plan.up.teeth {
             request.rotation(*tooth, top);
         }
+        // After EvalMod: the imaginary parts back onto the real ones.
         if let Reduction::SideBySide(distance) = self.plan.reduction {
             request.rotation(distance, self.output_level(top));
         }
@@ -126,8 +129,8 @@ impl FewCircuit {
         })
     }
 
-    /// The values of `x` (level 1 or above, canonical scale, zero in all other slots) as coefficients, at level 0; a value of 1
-    /// becomes q0/M. Cost: key switches of one digit.
+    /// The values of `x` (level 1 or above, canonical scale, zero in all other slots) as coefficients, at level 0; a
+    /// value of 1 becomes q0/M. Cost: key switches of one digit.
     ///
     /// # Errors
     /// [`Error::LevelTooLow`], [`Error::RotationKey`].
@@ -137,16 +140,19 @@ impl FewCircuit {
         encoded: &EncodedFew<E::Plaintext>,
         x: &E::Ciphertext,
     ) -> Result<E::Ciphertext> {
+        // Two limbs: the key switches below are the cheapest there are.
         let x = evaluator.lower(x, INPUT)?;
+        // Rotate-and-add gives every value a comb of copies, disjoint from all others, without a plaintext.
         let teeth = self.plan.down.teeth.iter().map(|tooth| -signed(*tooth));
         let combs = rotate_and_add(evaluator, x, teeth)?;
+        // Every slot takes from each comb it meets the value times an entry of the dense matrix.
         let sum = encoded.down.apply(evaluator, &combs)?;
         // Each repetition of the period has met some of the values; their sum is the same in all of them.
         evaluator.rescale(&rotate_and_add(evaluator, sum, self.repetitions().map(signed))?)
     }
 
-    /// Scale to give to the raised ciphertext (coefficients v·q0/M + q0·I): after the trace, which multiplies the coefficients
-    /// it keeps by the repetitions of the period, they are x/K.
+    /// Scale to give to the raised ciphertext (coefficients v·q0/M + q0·I): after the trace, which multiplies the
+    /// coefficients it keeps by the repetitions of the period, they are x/K.
     ///
     /// # Errors
     /// [`Error::LevelOutOfRange`] for a chain without levels.
@@ -155,15 +161,15 @@ impl FewCircuit {
         Ok(Scale(self.bottom_scale(evaluator)?.0 * self.message_ratio * self.interval * copies))
     }
 
-    /// Rotations, by multiples of S over it, whose sum ModRaise is to give ([`crate::bootstrapping::ModRaise::raise_traced`]): the
-    /// first steps of the trace.
+    /// Rotations, by multiples of S over it, whose sum ModRaise is to give
+    /// ([`crate::bootstrapping::ModRaise::raise_traced`]): the first steps of the trace.
     #[must_use]
     pub fn copies_raised(&self) -> usize {
         TRACED.min(self.total / self.plan.up.period.max(1))
     }
 
-    /// What EvalMod reduces of a ciphertext raised with [`Self::copies_raised`] at [`Self::raised_scale`]: x/K in every slot, real; the imaginary parts apart
-    /// where they have no room beside the real ones.
+    /// What EvalMod reduces of a ciphertext raised with [`Self::copies_raised`] at [`Self::raised_scale`]: x/K in every
+    /// slot, real; the imaginary parts apart where they have no room beside the real ones.
     ///
     /// # Errors
     /// [`Error::LevelExhausted`], [`Error::RotationKey`], [`Error::EvaluationKey`].
@@ -173,16 +179,20 @@ impl FewCircuit {
         encoded: &EncodedFew<E::Plaintext>,
         raised: E::Ciphertext,
     ) -> Result<(E::Ciphertext, Option<E::Ciphertext>)> {
+        // The trace: rotations that fix the subring, added up, clear all coefficients outside it. ModRaise has done the
+        // first.
         let traced = rotate_and_add(evaluator, raised, self.repetitions_left().map(signed))?;
         // Teeth and conjugate are added before the rescale, which divides their noise away.
         let steps = encoded.up.apply(evaluator, &traced)?;
         drop(traced);
         let y = rotate_and_add(evaluator, steps, self.plan.up.teeth.iter().copied().map(signed))?;
         let conjugate = evaluator.conjugate(&y)?;
+        // y + ȳ is the real part, as the diagonals are halved.
         let real_parts = evaluator.rescale(&evaluator.add(&y, &conjugate)?)?;
         if self.plan.reduction != Reduction::Twice {
             return Ok((real_parts, None));
         }
+        // i·(ȳ − y) is the imaginary part, halved likewise: a ciphertext of its own, for a second reduction.
         let turned =
             |sign, x| LinearTerm { constant: Complex64::new(0.0, sign), ..LinearTerm::integer(1, x) };
         let difference = [turned(1.0, &conjugate), turned(-1.0, &y)];
@@ -190,7 +200,8 @@ impl FewCircuit {
         Ok((real_parts, Some(evaluator.rescale(&imaginary_parts)?)))
     }
 
-    /// The values of a ciphertext raised with [`Self::copies_raised`] at [`Self::raised_scale`], back in their slots at exactly `scale`; junk elsewhere.
+    /// The values of a ciphertext raised with [`Self::copies_raised`] at [`Self::raised_scale`], back in their slots at
+    /// exactly `scale`; junk elsewhere.
     ///
     /// # Errors
     /// [`Error::LevelExhausted`], [`Error::RotationKey`], [`Error::EvaluationKey`].
@@ -205,6 +216,8 @@ impl FewCircuit {
         let reduced = self.eval_mod.apply(evaluator, &real_parts, imaginary_parts.as_ref(), scale)?;
         match self.plan.reduction {
             Reduction::SideBySide(distance) => {
+                // The imaginary parts were reduced `distance` slots away: rotated back and times i they join the real
+                // ones.
                 let imaginary = evaluator.mul_by_i(&evaluator.rotate(&reduced, signed(distance))?)?;
                 evaluator.add(&reduced, &imaginary)
             }
@@ -224,7 +237,7 @@ impl FewCircuit {
             .take_while(move |step| *step < total)
     }
 
-    /// Those of [`Self::repetitions`] that ModRaise leaves.
+    /// Rotations of the trace that are left after ModRaise has added up the first copies: n, 2n, … below S/copies.
     fn repetitions_left(&self) -> impl Iterator<Item = usize> {
         let raised = self.total / self.copies_raised().max(1);
         self.repetitions().take_while(move |step| *step < raised)

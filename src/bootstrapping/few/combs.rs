@@ -1,10 +1,11 @@
 //! How values in any slots meet a period: teeth and steps, chosen by cost.
 //!
-//! A dense n × n matrix on data of period n takes n plaintexts, one for each distance k between an input and an output slot.
-//! The binary digits of k are shared out. Some are *teeth*: every value has a comb of 2^t slots to itself, reached by
-//! rotate-and-add, without a plaintext. The others are *steps*, by which the input is rotated under one plaintext each. Any choice
-//! serves for which the combs of all values are disjoint. Values side by side leave room for teeth in the high digits, values
-//! far apart in the low ones. ePrint 2026/1023 spreads diagonals over repetitions in this way; the derivation is ours.
+//! A dense n × n matrix on data of period n takes n plaintexts, one for each distance k between an input and an output
+//! slot. The binary digits of k are shared out. Some are *teeth*: every value has a comb of 2^t slots to itself,
+//! reached by rotate-and-add, without a plaintext. The others are *steps*, by which the input is rotated under one
+//! plaintext each. Any choice serves for which the combs of all values are disjoint. Values side by side leave room for
+//! teeth in the high digits, values far apart in the low ones. ePrint 2026/1023 spreads diagonals over repetitions in
+//! this way; the derivation is ours.
 
 use crate::contract::{Error, Result};
 
@@ -29,8 +30,8 @@ pub(super) struct Combs {
 }
 
 impl Combs {
-    /// The cheapest combs of `places` (distinct, below `total`) for the period `period`, with their cost in rotations of one
-    /// ciphertext, the sum over the repetitions of the period included.
+    /// The cheapest combs of `places` (distinct, below `total`) for the period `period`, with their cost in rotations
+    /// of one ciphertext, the sum over the repetitions of the period included.
     pub fn cheapest(places: &[usize], total: usize, period: usize) -> (Self, f64) {
         let most = most_teeth(places, total, period);
         let repetitions = (total / period.max(1)).max(1).ilog2() as usize;

@@ -37,7 +37,8 @@ impl FewPlan {
     /// The cheapest course for `few` in a ring of `total` slots.
     ///
     /// # Errors
-    /// [`Error::Shape`] for slots that do not exist, and for so many values that their diagonals would not fit in memory.
+    /// [`Error::Shape`] for slots that do not exist, and for so many values that their diagonals would not fit in
+    /// memory.
     pub fn new(few: &FewValues, total: usize) -> Result<Self> {
         few.slots.check(total)?;
         let values = few.slots.len();
@@ -76,8 +77,8 @@ impl FewPlan {
         })
     }
 
-    /// Coefficient that slot number `index` of [`Self::returned`] is read from: k < n the real part of w_k, n + k its imaginary
-    /// part.
+    /// Coefficient that slot number `index` of [`Self::returned`] is read from: k < n the real part of w_k, n + k its
+    /// imaginary part.
     pub fn coefficient(&self, index: usize) -> usize {
         let values = self.returned.len() / 2;
         match self.reduction {

@@ -58,8 +58,8 @@ fn random(seed: u64, index: usize) -> u64 {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Any slots, real or complex: the course of a bootstrap, with ModRaise in the clear, is the identity on the values; it goes
-    /// through the subring; it uses exactly the keys that were planned.
+    /// Any slots, real or complex: the course of a bootstrap, with ModRaise in the clear, is the identity on the
+    /// values; it goes through the subring; it uses exactly the keys that were planned.
     #[test]
     fn values_in_any_slots_survive_with_the_keys_planned(
         places in prop::collection::btree_set(0..TOTAL, 1..40), real in any::<bool>(), seed in any::<u64>(),

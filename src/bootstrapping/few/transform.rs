@@ -1,9 +1,10 @@
 //! Dense transforms between the slots of the values and the coefficients of a period, at one level each.
 //!
-//! Data: n complex coefficients w_k = c_k + i·c_(k+n) of Y = X^(N/2n) have slots of period n, z_o = Σ_k ζ^(k·5^o)·w_k with
-//! ζ = exp(2πi/4n), that is z = V·w, V⁻¹ = Vᴴ/n. Real value i lives in coefficient c_i, complex value i in w_i.
+//! Data: n complex coefficients w_k = c_k + i·c_(k+n) of Y = X^(N/2n) have slots of period n, z_o = Σ_k ζ^(k·5^o)·w_k
+//! with ζ = exp(2πi/4n), that is z = V·w, V⁻¹ = Vᴴ/n. Real value i lives in coefficient c_i, complex value i in w_i.
 //! * towards the coefficients: z_o = Σ_i A\[o, i\]·x\[p_i\], A's columns those of V, or i times them for i ≥ n;
-//! * back: y\[p_i\] = Σ_o B\[i, o\]·z_o, B's rows those of V⁻¹, or −i times them, halved for the sum with the conjugate.
+//! * back: y\[p_i\] = Σ_o B\[i, o\]·z_o, B's rows those of V⁻¹, or −i times them, halved for the sum with the
+//!   conjugate.
 //!
 //! `spec/sparse_bootstrap_reference.py`, sections 1 to 3, asserts both against dense algebra.
 
@@ -83,7 +84,8 @@ impl FewPlan {
     /// The diagonals towards the coefficients for inputs at `level`, encoded at `scale`.
     ///
     /// # Errors
-    /// Those of [`Evaluator::encode`].
+    /// [`crate::Error::LevelOutOfRange`] and [`crate::Error::ScaleOutOfRange`] for a level or scale that the chain
+    /// lacks ([`Evaluator::encode`]).
     pub fn encode_down<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -102,7 +104,8 @@ impl FewPlan {
     /// The diagonals back to the slots for inputs at `level`, encoded at `scale`; all of it halved.
     ///
     /// # Errors
-    /// Those of [`Evaluator::encode`].
+    /// [`crate::Error::LevelOutOfRange`] and [`crate::Error::ScaleOutOfRange`] for a level or scale that the chain
+    /// lacks ([`Evaluator::encode`]).
     pub fn encode_up<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -138,7 +141,8 @@ impl<P> EncodedTransform<P> {
     /// Σ over steps of diagonal ⊙ rot(x, step), not rescaled: baby steps hoisted, one rotation for each giant step.
     ///
     /// # Errors
-    /// Those of [`Evaluator::linear_transform`].
+    /// [`crate::Error::RotationKey`] for a missing key, [`crate::Error::Shape`] for a transform without diagonals
+    /// ([`Evaluator::linear_transform`]).
     pub(super) fn apply<E: Evaluator<Plaintext = P>>(
         &self,
         evaluator: &E,
@@ -159,7 +163,7 @@ impl<P> EncodedTransform<P> {
 /// x + rot(x, step) for each of `steps` in turn: the sum over all their sums.
 ///
 /// # Errors
-/// Those of [`Evaluator::rotate`].
+/// [`crate::Error::RotationKey`] for a missing key.
 pub(super) fn rotate_and_add<E: Evaluator>(
     evaluator: &E,
     x: E::Ciphertext,

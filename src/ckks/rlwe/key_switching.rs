@@ -34,6 +34,7 @@ impl<'a> Decomposition<'a> {
             (0..chain_limbs).map(Limb::Chain).chain((0..special_limbs).map(Limb::Special)).collect();
         let digits = chain_limbs.div_ceil(special_limbs.max(1));
         let n = ring.degree();
+        // Base conversion reads coefficients: one inverse NTT a limb, shared by all digits.
         let mut coefficients = ring.workspace(chain_limbs * n);
         coefficients.par_chunks_exact_mut(n).enumerate().try_for_each(|(index, row)| -> Result<()> {
             row.copy_from_slice(polynomial.row(ring, Limb::Chain(index))?);
@@ -45,6 +46,7 @@ impl<'a> Decomposition<'a> {
         let mut rows = ring.workspace((digits * limbs.len() - chain_limbs) * n);
         let mut free = rows.chunks_exact_mut(n);
         for digit in 0..digits {
+            // ModUp of one digit: from its own primes to all other limbs, then back into evaluations.
             let own = digit * special_limbs..chain_limbs.min((digit + 1) * special_limbs);
             let others =
                 limbs.iter().filter(|limb| !matches!(limb, Limb::Chain(index) if own.contains(index)));
@@ -129,6 +131,8 @@ impl<'a> Decomposition<'a> {
     pub(crate) fn inner_product(&self, ring: &RingContext, key: &KeySwitchingKey) -> Result<Extended> {
         self.check_key(key)?;
         let mut result = Extended::new(ring, self.polynomial.chain_limbs(), self.special_limbs);
+        // Modulo QP limbs do not meet: each is summed alone. The division by P, which mixes them, is left to the
+        // caller.
         let rows: Vec<_> = result.c0.rows_mut(ring).zip(result.c1.rows_mut(ring)).collect();
         rows.into_par_iter().enumerate().try_for_each(|(index, (out_0, out_1))| {
             self.inner_product_limb(ring, key, index, (out_0, out_1))

@@ -204,7 +204,8 @@ impl EvaluationKeys {
     /// Reads what [`Self::save`] wrote.
     ///
     /// # Errors
-    /// Those of [`Self::read_from`].
+    /// [`Error::Format`] for truncated, damaged or oversized data, [`Error::ParameterMismatch`] for keys of other
+    /// parameters, [`Error::Io`] when the file cannot be read.
     pub fn load(parameters: &Parameters, path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let file = std::fs::File::open(path).map_err(|source| Error::Io { path: name.clone(), source })?;

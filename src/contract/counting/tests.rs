@@ -117,7 +117,8 @@ fn a_rotated_sum_counts_one_rotation_for_every_nonzero_step() {
 }
 
 proptest! {
-    /// Distinct nonzero babies are hoisted rotations of one group, nonzero giants are rotations, diagonals are products.
+    /// Distinct nonzero babies are hoisted rotations of one group, nonzero giants are rotations, diagonals are
+    /// products.
     #[test]
     fn a_linear_transform_costs_what_its_documentation_says(
         giants in prop::collection::vec((-40i64..40, prop::collection::vec(-40i64..40, 1..5)), 1..5)

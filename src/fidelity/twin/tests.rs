@@ -157,14 +157,14 @@ fn moved(plan: &DecoderPlan) -> [f64; 2] {
     sums.map(f64::sqrt)
 }
 
-/// One seam at a time is bootstrapped once, the others twice, which leaves a hundredth of the noise. Measured: ratios of
-/// 0.86 to 1.18, which is what six seeds leave open; a factor of 2 forgotten at one seam shows.
+/// One seam at a time is bootstrapped once, the others twice, which leaves a hundredth of the noise. Measured: ratios
+/// of 0.86 to 1.18, which is what six seeds leave open; a factor of 2 forgotten at one seam shows.
 #[test]
 fn noise_at_every_seam_moves_the_logits_of_twin_and_decoder_equally_far() {
     let Fixture { plan, .. } = fixture();
     let inside =
         Step::LAYER.into_iter().filter(|module| module.seam().is_some() && *module != Step::InputNormSquare);
-    // The residual stream that leaves a layer belongs to no module of that layer.
+    // The residual stream that leaves a layer belongs to no step of that layer.
     let seams: Vec<Option<Step>> = inside.map(Some).chain([None]).collect();
     for seam in &seams {
         let mut plan = plan.clone();

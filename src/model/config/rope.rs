@@ -1,8 +1,7 @@
 //! RoPE settings of a `config.json`: base, scaling, and the three places where files keep them.
 //!
 //! Older files have `rope_theta` and `rope_scaling` (its kind under `type`, later `rope_type`), newer ones put both
-//! into
-//! `rope_parameters`. Where two places speak they must agree; what is not understood is refused by name.
+//! into `rope_parameters`. Where two places speak they must agree; what is not understood is refused by name.
 
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 //! `Q8_0`: 32 values, f16 scale d, 32 × i8; value d·q. `Q4_0`: f16 d, 16 bytes; value d·(q − 8). `Q4_1`: f16 d,
 //! f16 m, 16 bytes; value d·q + m. In the four-bit formats the low halves of the bytes are values 0 .. 16, the high
 //! halves values 16 .. 32. `Q5_0` and `Q5_1` are those with a fifth bit in a word of 32 bits before the halves.
-//! The formats of 256 values are in [`super::k_quants`].
+//! The formats of 256 values are in `gguf::k_quants`.
 
 use half::{bf16, f16};
 

@@ -183,7 +183,7 @@ fn a_tokenizer_of_another_vocabulary_is_refused() {
     );
 }
 
-/// The same tensors under other names.
+/// The tensors of the test model, each under the name that `rename` gives it.
 fn renamed(rename: impl Fn(&str) -> String) -> Tensors {
     tensors().into_iter().map(|(name, dtype, shape, bytes)| (rename(&name), dtype, shape, bytes)).collect()
 }

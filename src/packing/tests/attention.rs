@@ -147,8 +147,8 @@ impl Case {
     /// Levels [`Case::run`] needs.
     pub(super) const LEVELS: usize = 6;
 
-    /// Runs all tokens (weights = scores + 1 instead of softmax, up · gate instead of SwiGLU), encrypting afresh where a
-    /// model would bootstrap: scores by segment, sums of weights, and the block's output.
+    /// Runs all tokens (weights = scores + 1 instead of softmax, up · gate instead of SwiGLU), encrypting afresh where
+    /// a model would bootstrap: scores by segment, sums of weights, and the block's output.
     pub(super) fn run<C: Client>(&self, client: &C, evaluator: &C::Evaluator) -> Vec<Compared> {
         let Self { slots, shape, grouping, tokens, maximum, public } = *self;
         let plan = plan_of(slots, shape, grouping, maximum).unwrap();

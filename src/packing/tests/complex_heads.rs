@@ -131,7 +131,8 @@ fn complex_heads_cost_what_the_formulas_say() {
     }
 }
 
-/// KV heads once and complex: a query vector for each of the g = 2 query heads of a group, 2·g·t tokens per K ciphertext.
+/// KV heads once and complex: a query vector for each of the g = 2 query heads of a group, 2·g·t tokens per K
+/// ciphertext.
 #[test]
 fn compact_complex_heads_cost_what_the_formulas_say() {
     let (t, group, head_dim) = (8, 2, 8);

@@ -1,5 +1,5 @@
-//! Operation counts at the sizes of whole models: rotation keys of a layer, and operations of a generated token, measured
-//! on the simulator (with caches filled by hand) and held against the formulas of the specification.
+//! Operation counts at the sizes of whole models: rotation keys of a layer, and operations of a generated token,
+//! measured on the simulator (with caches filled by hand) and held against the formulas of the specification.
 
 use std::collections::BTreeSet;
 
@@ -84,8 +84,8 @@ fn attention(shape: BlockShape, tokens: usize) -> Attention {
 }
 
 /// Square, wide and tall products of the 8-billion-parameter model, its cache, RoPE and the sums of its norms: spec
-/// section 1, "113 distinct rotation keys (52 for the square product alone)". The specification reads the 128 V lanes in 8
-/// babies and 16 giants; ours are 16 hoisted babies and 8 giants, four of whose babies no other product uses.
+/// section 1, "113 distinct rotation keys (52 for the square product alone)". The specification reads the 128 V lanes
+/// in 8 babies and 16 giants; ours are 16 hoisted babies and 8 giants, four of whose babies no other product uses.
 #[test]
 fn a_layer_of_llama_3_8b_needs_113_rotation_keys_and_4_for_fewer_giants() {
     let shape = padded("llama-3-8b");
@@ -111,10 +111,10 @@ fn a_layer_of_llama_3_8b_needs_113_rotation_keys_and_4_for_fewer_giants() {
     assert!(keys.is_superset(&of_more_babies), "{keys:?}");
 }
 
-/// Section 9 of the specification, columns "cachemir" (plaintext products, rotations, ciphertext products) and "vanilla"
-/// (plaintext products), two digits. Products with weights and attention are counted here; the polynomial parts are those
-/// the table was made with: 9 Goldschmidt iterations for the denominators, which are copied back over the tokens, a norm of
-/// 4 Newton and 2 Goldschmidt iterations, a degree-127 activation.
+/// Section 9 of the specification, columns "cachemir" (plaintext products, rotations, ciphertext products) and
+/// "vanilla" (plaintext products), two digits. Products with weights and attention are counted here; the polynomial
+/// parts are those the table was made with: 9 Goldschmidt iterations for the denominators, which are copied back over
+/// the tokens, a norm of 4 Newton and 2 Goldschmidt iterations, a degree-127 activation.
 #[test]
 fn a_generated_token_costs_what_the_table_of_the_specification_says() {
     for (name, layers, tokens, cachemir, vanilla) in [
@@ -168,8 +168,8 @@ fn a_generated_token_costs_what_the_table_of_the_specification_says() {
     }
 }
 
-/// d_in·d_out·n/(2S) plaintexts when the ciphertexts are full, and n²·d/S ciphertext products for each of Q·Kᵀ and P·V (half
-/// of that in the table, which folds them, too).
+/// d_in·d_out·n/(2S) plaintexts when the ciphertexts are full, and n²·d/S ciphertext products for each of Q·Kᵀ and P·V
+/// (half of that in the table, which folds them, too).
 #[test]
 fn full_diagonal_packings_cost_what_the_table_says() {
     let (slots, tokens, head_dim, inputs, outputs) = (2048, 32, 8, 128, 256);

@@ -1,10 +1,10 @@
 //! Packings on `native`, in small rings, to the precision the noise model predicts.
 //!
-//! A program runs twice: on the simulator with the chain of the native parameters and the noise of
-//! [`noise_model`] at every operation, and on `native` itself with the keys that first run recorded. Both are compared with
-//! dense f64 algebra; the native errors must have the size the simulated ones have. The simulator neither rounds
-//! plaintexts nor gives every level a noise of its own, and hoisted steps lose less on `native` than one by one: hence a
-//! tolerance of [`TOLERANCE_BITS`] on the root mean square, both ways.
+//! A program runs twice: on the simulator with the chain of the native parameters and the noise of [`noise_model`] at
+//! every operation, and on `native` itself with the keys that first run recorded. Both are compared with dense f64
+//! algebra; the native errors must have the size the simulated ones have. The simulator neither rounds plaintexts nor
+//! gives every level a noise of its own, and hoisted steps lose less on `native` than one by one: hence a tolerance of
+//! [`TOLERANCE_BITS`] on the root mean square, both ways.
 
 use std::sync::Arc;
 

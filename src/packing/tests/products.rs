@@ -84,8 +84,8 @@ proptest! {
     }
 }
 
-/// The reference's shapes: slots below, at and above the square of the dimension, one slot per value, and the ring sizes
-/// of whole models.
+/// The reference's shapes: slots below, at and above the square of the dimension, one slot per value, and the ring
+/// sizes of whole models.
 #[test]
 fn square_wide_and_tall_products_of_the_paper_equal_dense_algebra() {
     for (slots, dimension) in

@@ -1,5 +1,5 @@
-//! The paper's decoder layer for one token with an encrypted KV cache, and plain diagonals beside the same cache: formulas, for
-//! nothing here runs it. (The layer that runs is counted by itself: [`crate::decoder::count`].)
+//! The paper's decoder layer for one token with an encrypted KV cache, and plain diagonals beside the same cache:
+//! formulas, for nothing here runs it. (The layer that runs is counted by itself: [`crate::decoder::count`].)
 //!
 //! Every value is one ciphertext except scores beyond S/H tokens and the cache itself. Counts: spec sections 1–6 and 9.
 

@@ -11,25 +11,26 @@ pub trait RecomputeCounts {
     /// MOAI's columns `inputs` → `outputs` over all sequences side by side.
     ///
     /// # Errors
-    /// Those of MOAI's packing.
+    /// [`crate::Error::Shape`] for dimensions that MOAI's packing cannot hold.
     fn moai_product(&self, tokens: usize, inputs: usize, outputs: usize) -> Result<Stages>;
 
     /// MOAI's Q·Kᵀ and P·V of one head, over all sequences side by side.
     ///
     /// # Errors
-    /// Those of MOAI's packing.
+    /// [`crate::Error::Shape`] for dimensions that MOAI's packing cannot hold.
     fn moai_attention(&self, tokens: usize, head_dim: usize) -> Result<(Stages, Stages)>;
 
-    /// THOR's product of `sources` ciphertexts to `results` ciphertexts of `diagonals` diagonals each, two results folded.
+    /// THOR's product of `sources` ciphertexts to `results` ciphertexts of `diagonals` diagonals each, two results
+    /// folded.
     ///
     /// # Errors
-    /// Those of THOR's packing.
+    /// [`crate::Error::Shape`] for dimensions that THOR's packing cannot hold.
     fn thor_product(&self, diagonals: usize, sources: usize, results: usize) -> Result<Stages>;
 
     /// THOR's Q·Kᵀ and P·V of one ciphertext of heads.
     ///
     /// # Errors
-    /// Those of THOR's packing.
+    /// [`crate::Error::Shape`] for dimensions that THOR's packing cannot hold.
     fn thor_attention(&self, diagonals: usize, tokens: usize, head_dim: usize) -> Result<(Stages, Stages)>;
 }
 

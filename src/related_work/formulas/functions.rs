@@ -35,7 +35,7 @@ impl FunctionWork {
         Self { depth, products, constants: 0 }
     }
 
-    /// As work, on `ciphertexts` ciphertexts.
+    /// The work of this function on `ciphertexts` ciphertexts.
     #[must_use]
     pub fn work(&self, ciphertexts: usize) -> Work {
         let times = ciphertexts as f64;

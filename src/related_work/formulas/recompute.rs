@@ -2,9 +2,9 @@
 //! THOR's diagonal packing would, slots full.
 //!
 //! Operations of the products with weights, of QKᵀ and of PV are counted by running [`crate::packing::Moai`] and
-//! [`crate::packing::Thor`] ([`RecomputeCounts`]); values take as many ciphertexts as their data fill. MOAI is amortised
-//! over the S/n sequences that fill its slots: a single user pays S/n times more, so its figures here are the most
-//! favourable to it. Norms, exp, division and activation are counted alike for both.
+//! [`crate::packing::Thor`] ([`RecomputeCounts`]); values take as many ciphertexts as their data fill. MOAI is
+//! amortised over the S/n sequences that fill its slots: a single user pays S/n times more, so its figures here are the
+//! most favourable to it. Norms, exp, division and activation are counted alike for both.
 
 use super::counts::{RecomputeCounts, Stages, sum, times};
 use super::functions::FunctionWork;

@@ -59,8 +59,8 @@ impl ModelShape {
         })
     }
 
-    /// The configuration of a Llama of this shape for a context of `context` tokens. The vocabulary, which no layer depends on, is
-    /// empty.
+    /// The configuration of a Llama of this shape for a context of `context` tokens. The vocabulary, which no layer
+    /// depends on, is empty.
     ///
     /// # Errors
     /// [`Error::Shape`] for a model that is no Llama.

@@ -13,8 +13,8 @@ use crate::related_work::{LevelMatrix, own_layer};
 
 /// The layer with operations for nothing, so that only bootstraps count.
 ///
-/// * `caches_at_any_level`: nothing is said of appending to the caches, and they do not bind the level at which they are
-///   read (section 10b of the specification).
+/// * `caches_at_any_level`: nothing is said of appending to the caches, and they do not bind the level at which they
+///   are read (section 10b of the specification).
 fn free(template: &LayerTemplate, max_level: usize, caches_at_any_level: bool) -> LevelGraph {
     let mut builder = LevelGraph::builder("free", Level(max_level));
     for (index, value) in template.values.iter().enumerate() {

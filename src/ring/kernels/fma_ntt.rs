@@ -1,13 +1,13 @@
 //! Negacyclic NTT in f64 with fused multiply-add, for machines with AVX2 but without AVX512-IFMA.
 //!
 //! Harvey's lazy butterflies in radix 4: forward Cooley–Tukey from natural to bit-reversed order, inverse
-//! Gentleman–Sande back, twiddles ψ^{brv(i)} in bit-reversed order. Output index i of the forward transform is the value
-//! at ψ^{2·brv(i)+1}, as with `tfhe-ntt`; the tests compare bits.
+//! Gentleman–Sande back, twiddles ψ^{brv(i)} in bit-reversed order. Output index i of the forward transform is the
+//! value at ψ^{2·brv(i)+1}, as with `tfhe-ntt`; the tests compare bits.
 //!
 //! Between passes the buffer holds signed f64 integers (as bit patterns in the u64 row). Bounds for p < 2^50, with
-//! |x·w| reduced to at most p (1/2 + 0.75 · |x| / 2^52): a forward pass of two layers takes 0.5 p to 1.8 p, a second one to
-//! 3.7 p < 2^52, then a reduction brings 0.5 p back. An inverse pass takes at most 1.3 p to 5.2 p < 2^53 in its sums,
-//! which are reduced, and leaves products below 1.3 p.
+//! |x·w| reduced to at most p (1/2 + 0.75 · |x| / 2^52): a forward pass of two layers takes 0.5 p to 1.8 p, a second
+//! one to 3.7 p < 2^52, then a reduction brings 0.5 p back. An inverse pass takes at most 1.3 p to 5.2 p < 2^53 in its
+//! sums, which are reduced, and leaves products below 1.3 p.
 
 #![allow(unsafe_code)] // vector loads and stores at checked offsets, and calls under the witness of detection
 #![allow(clippy::indexing_slicing)] // table indices follow from the transform size, checked when the tables are made
@@ -97,7 +97,8 @@ impl FmaNtt {
                 self.forward_radix_2(prime, data);
                 blocks = 2;
             }
-            // Whole-row passes first, then each block of at most 4096 words (32 KiB) runs to the end in the first-level cache.
+            // Whole-row passes first, then each block of at most 4096 words (32 KiB) runs to the end in the first-level
+            // cache.
             let mut reduce = false;
             while n / blocks > 4096 {
                 for block in 0..blocks {
@@ -144,8 +145,8 @@ impl FmaNtt {
         }
     }
 
-    /// Two layers on the block at `data` of `length` words, the `block`-th of `blocks`; the results of a forward pass reduced
-    /// when `reduce` says so (those of an inverse pass are already).
+    /// Two layers on the block at `data` of `length` words, the `block`-th of `blocks`; the results of a forward pass
+    /// reduced when `reduce` says so (those of an inverse pass are already).
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn radix_4<const FORWARD: bool>(
@@ -203,7 +204,8 @@ impl FmaNtt {
         let prime = VectorPrime::new(&self.prime);
         let data = row.as_mut_ptr().cast::<f64>();
         let odd = n.trailing_zeros() % 2 == 1;
-        // Blocks of the first-level cache: the radix-4 ladder of block lengths is n, n/4, … (n/2, n/8, … for odd log2 N).
+        // Blocks of the first-level cache: the radix-4 ladder of block lengths is n, n/4, … (n/2, n/8, … for odd log2
+        // N).
         let mut blocks = if odd { 2 } else { 1 };
         while n / blocks > 4096 {
             blocks *= 4;
