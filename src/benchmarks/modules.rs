@@ -50,7 +50,7 @@ pub struct ModelModules {
     pub(super) decoder: Decoder,
     /// The layer whose steps are timed, the last.
     layer: usize,
-    /// Its bootstraps by hand.
+    /// Bootstraps of that layer, placed by hand.
     pub(super) refreshes: Vec<Refresh>,
     pub(super) template: LayerTemplate,
 }
@@ -80,9 +80,9 @@ pub struct ModuleCosts {
 pub struct MeasuredModel<'a> {
     /// The model.
     pub prepared: &'a PreparedModel,
-    /// Its ranges.
+    /// Ranges that calibration saw of the model.
     pub calibration: &'a CalibrationTable,
-    /// Its weights.
+    /// Weights of the model.
     pub weights: &'a Weights,
 }
 

@@ -63,7 +63,7 @@ struct LimbTask<'t> {
 /// Σ_i diagonal_i ⊙ rot(a, baby_i) for each of the `giants`.
 ///
 /// # Errors
-/// [`Error::LevelMismatch`] and [`Error::ScaleMismatch`] for encoded diagonals, those of encoding lazy ones.
+/// [`Error::LevelMismatch`] and [`Error::ScaleMismatch`] for encoded diagonals, errors of encoding lazy ones.
 pub(super) fn inner_sums(
     input: &TransformInput<'_>,
     babies: &Babies<'_>,

@@ -101,7 +101,7 @@ pub(super) fn summands<'a>(
 /// What [`crate::contract::Evaluator::linear_combination`] computes.
 ///
 /// # Errors
-/// [`Error::Shape`] without terms; those of [`rounded_terms`] and of the addend.
+/// [`Error::Shape`] without terms; errors of [`rounded_terms`] and of the addend.
 pub(super) fn combine_linearly(
     parameters: &Parameters,
     terms: &[LinearTerm<'_, Ciphertext>],

@@ -95,7 +95,7 @@ pub(super) struct RotatedTerm<'a> {
 /// Σ rot(term, step) of terms at one level and scale: a key switch a nonzero step, one division by P.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] without terms, those of [`check_sum`], [`crate::Error::RotationKey`].
+/// [`crate::Error::Shape`] without terms, errors of [`check_sum`], [`crate::Error::RotationKey`].
 pub(super) fn rotate_and_sum(
     parameters: &Parameters,
     keys: &EvaluationKeys,

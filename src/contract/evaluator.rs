@@ -298,7 +298,7 @@ pub trait Evaluator: Send + Sync {
     ///
     /// # Errors
     /// [`crate::Error::Shape`] without terms, [`crate::Error::LevelTooLow`] for an x_k below `level`,
-    /// [`crate::Error::ScaleMismatch`] for products of unequal scales, those of [`Self::mul_constant`].
+    /// [`crate::Error::ScaleMismatch`] for products of unequal scales, errors of [`Self::mul_constant`].
     fn linear_combination(
         &self,
         terms: &[LinearTerm<'_, Self::Ciphertext>],

@@ -21,7 +21,7 @@ pub(super) struct Counted {
 #[derive(Clone, Copy)]
 pub(super) struct Written {
     pub(super) value: LayerValue,
-    /// Its ciphertexts.
+    /// Ciphertexts of the value.
     pub(super) ciphertexts: usize,
     /// Levels it stands below the one at which the step ran.
     pub(super) depth: usize,

@@ -102,7 +102,7 @@ impl EncryptedHead {
     }
 
     /// Encrypted logits of a hidden state behind the final norm, clean, divided by a bound of theirs; one level.
-    /// Costs as [`LmHead::apply`].
+    /// Cost: that of [`LmHead::apply`].
     ///
     /// # Errors
     /// Errors of the evaluator.

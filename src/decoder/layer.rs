@@ -152,11 +152,11 @@ pub(crate) fn of_dimension(factors: &[Vec<f64>], head: usize, dimension: usize) 
 /// The tokens under way.
 #[derive(Clone)]
 pub(crate) struct Members {
-    /// Their places in the residual stream.
+    /// Places of the tokens in the residual stream.
     pub(crate) wave: Wave,
-    /// Those that the norm at the entry is for: all that a layer caches, or the one whose logits are wanted.
+    /// Tokens that the norm at the entry is for: all that a layer caches, or the one whose logits are wanted.
     pub(crate) entering: Range<usize>,
-    /// Those that go beyond the cache.
+    /// Tokens that go beyond the cache.
     pub(crate) attending: Range<usize>,
 }
 

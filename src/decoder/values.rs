@@ -78,7 +78,7 @@ pub enum LayerValue {
 }
 
 impl LayerValue {
-    /// Its name in plans.
+    /// Name of the value in plans.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -83,7 +83,7 @@ impl GenerationRequest {
 /// One new token.
 #[derive(Clone, Debug)]
 pub struct Token {
-    /// Its id.
+    /// Id of the token.
     pub id: u32,
     /// What it adds to the text: empty where it ends inside a character, more than itself where it completes one.
     pub text: String,

@@ -25,7 +25,7 @@ pub(crate) fn without_setup() -> Fingerprint {
 /// Client to server: consecutive tokens of a text in one ciphertext.
 #[derive(Clone, Debug)]
 pub struct EncryptedTokens<C> {
-    /// Their embeddings, scaled and packed side by side.
+    /// Embeddings of the tokens, scaled and packed side by side.
     pub ciphertext: C,
     /// How many.
     pub tokens: usize,

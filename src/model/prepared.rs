@@ -16,7 +16,7 @@ pub use crate::model::texts::{TextPart, built_in, read_texts};
 pub struct PreparedModel {
     /// The exact model.
     pub model: ReferenceModel,
-    /// Its tokenizer.
+    /// Tokenizer of the model.
     pub tokenizer: Tokenizer,
     /// What stands around a message.
     pub frame: ChatFrame,

@@ -13,7 +13,7 @@ use super::{AttentionPlan, HeadForm, KeyValueCache, Packed};
 /// The query of one token, and what it meets.
 #[derive(Debug)]
 pub struct ScoreQuery<'a, C> {
-    /// Its query vectors: clean, after RoPE.
+    /// Query vectors of the token: clean, after RoPE.
     pub vectors: &'a [Packed<C>],
     /// Subtracted from every key, laid out like the query: q·(k − s). Only where every query head has its own keys,
     /// and conjugated as they are in the complex form.
@@ -51,7 +51,7 @@ impl AttentionPlan {
     /// in the copy that `query` names. With something to subtract, one replication and one product more.
     ///
     /// # Errors
-    /// [`Error::Shape`] for more tokens than the cache holds, or something to subtract from shared keys; otherwise as
+    /// [`Error::Shape`] for more tokens than the cache holds, or something to subtract from shared keys; errors of
     /// [`AttentionPlan::scores`].
     pub fn scores_of<E: Evaluator>(
         &self,

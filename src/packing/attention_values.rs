@@ -18,7 +18,7 @@ impl AttentionPlan {
     /// are pairs.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a cache of another layout or the wrong number of segments; those of the evaluator.
+    /// [`Error::Shape`] for a cache of another layout or the wrong number of segments; errors of the evaluator.
     pub fn weighted_values<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -56,7 +56,7 @@ impl AttentionPlan {
     /// factor.
     ///
     /// # Errors
-    /// [`Error::Shape`] without weights; those of the evaluator.
+    /// [`Error::Shape`] without weights; errors of the evaluator.
     pub fn denominators<E: Evaluator>(
         &self,
         evaluator: &E,

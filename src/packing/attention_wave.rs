@@ -48,7 +48,7 @@ impl AttentionPlan {
     /// and member, and log2(head blocks) rotations per factor.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] without members; those of the evaluator.
+    /// [`crate::Error::Shape`] without members; errors of the evaluator.
     pub fn wave_denominators<E: Evaluator>(
         &self,
         evaluator: &E,

@@ -49,7 +49,7 @@ impl Bundle {
     /// Packs the vectors: one rotation per place after the first; level and scale stay. All at one level and scale.
     ///
     /// # Errors
-    /// [`Error::Shape`] for the wrong number of vectors or another layout; those of the evaluator.
+    /// [`Error::Shape`] for the wrong number of vectors or another layout; errors of the evaluator.
     pub fn pack<E: Evaluator>(
         &self,
         evaluator: &E,

@@ -140,7 +140,7 @@ impl<C: Clone> KeyValueCache<C> {
     /// the giant rotations of the lanes. On an error the cache is unchanged.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the cache is full or the layouts differ; [`Error::LevelTooLow`]; those of the evaluator.
+    /// [`Error::Shape`] when the cache is full or the layouts differ; [`Error::LevelTooLow`]; errors of the evaluator.
     pub fn append<E: Evaluator<Ciphertext = C>>(
         &mut self,
         evaluator: &E,
@@ -175,7 +175,7 @@ impl<C: Clone> KeyValueCache<C> {
     /// the token shares one with encrypted tokens. On an error the cache is unchanged.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the cache is full; those of [`Evaluator::add_values`].
+    /// [`Error::Shape`] when the cache is full; errors of [`Evaluator::add_values`].
     pub fn append_public<E: Evaluator<Ciphertext = C>>(
         &mut self,
         evaluator: &E,

@@ -103,7 +103,7 @@ impl<C: CiphertextInfo + Clone> KeyValueCache<C> {
     ///
     /// # Errors
     /// [`Error::Format`] for damaged data or too many tokens; [`Error::Shape`] for a cache of another layout;
-    /// [`Error::LevelMismatch`] for ciphertexts at other levels; those of [`Evaluator::ciphertext_from_bytes`].
+    /// [`Error::LevelMismatch`] for ciphertexts at other levels; errors of [`Evaluator::ciphertext_from_bytes`].
     pub fn from_bytes<E: Evaluator<Ciphertext = C>>(
         evaluator: &E,
         layout: CacheLayout,

@@ -44,7 +44,7 @@ pub fn twice_real_part<E: Evaluator>(
 /// a + i·b of two vectors of one layout, level and scale. Free.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when the layouts differ; those of [`Evaluator::add`].
+/// [`crate::Error::Shape`] when the layouts differ; errors of [`Evaluator::add`].
 pub fn join<E: Evaluator>(
     evaluator: &E,
     a: &Packed<E::Ciphertext>,

@@ -190,7 +190,7 @@ impl FoldedProduct {
     /// Input of a product by rows out of its halves, in one layout and at one level. Free.
     ///
     /// # Errors
-    /// [`Error::Shape`] for another layout, and of a product that takes a real input; those of [`join`].
+    /// [`Error::Shape`] for another layout, and of a product that takes a real input; errors of [`join`].
     pub fn join_rows<E: Evaluator>(
         &self,
         evaluator: &E,

@@ -48,7 +48,8 @@ impl HeadLayout {
         Self::with_form(slots, heads, head_dim, ring, gap_multiple, HeadForm::Real)
     }
 
-    /// Layout in the complex form, in a ring of `ring` = head_dim/2 · 2^e blocks; otherwise as [`HeadLayout::new`].
+    /// Layout in the complex form, in a ring of `ring` = head_dim/2 · 2^e blocks; everything else is that of
+    /// [`HeadLayout::new`].
     ///
     /// # Errors
     /// [`Error::Shape`] when `head_dim` is not a power of two of at least 2, `ring` not such a multiple of its half, or

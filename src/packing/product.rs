@@ -133,7 +133,7 @@ impl Product {
     /// level and scale stay.
     ///
     /// # Errors
-    /// [`Error::Shape`] for another layout or one with junk; those of [`Evaluator::rotate`].
+    /// [`Error::Shape`] for another layout or one with junk; errors of [`Evaluator::rotate`].
     pub fn prepare<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -219,7 +219,7 @@ impl Product {
     /// once.
     ///
     /// # Errors
-    /// [`Error::Shape`] for an input prepared for another geometry; those of [`Evaluator::linear_transform`].
+    /// [`Error::Shape`] for an input prepared for another geometry; errors of [`Evaluator::linear_transform`].
     pub fn inner<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -240,7 +240,7 @@ impl Product {
     /// Reduces the sum of plaintext products to the values of the output, at offset `landing`. Rotations only.
     ///
     /// # Errors
-    /// [`Error::Shape`] for an offset outside the gap; those of [`Evaluator::rotate`].
+    /// [`Error::Shape`] for an offset outside the gap; errors of [`Evaluator::rotate`].
     pub fn reduce<E: Evaluator>(
         &self,
         evaluator: &E,

@@ -87,7 +87,7 @@ impl Rope {
     /// canonical scale stays canonical.
     ///
     /// # Errors
-    /// [`Error::Shape`] for another layout or a position past the maximum; those of the evaluator.
+    /// [`Error::Shape`] for another layout or a position past the maximum; errors of the evaluator.
     pub fn apply<E: Evaluator>(
         &self,
         evaluator: &E,

@@ -13,7 +13,7 @@ pub fn signed(distance: usize) -> i64 {
 /// Σ_{i<count} rot(x, i·step).
 ///
 /// # Errors
-/// [`Error::Shape`] for an empty sum; those of [`Evaluator::rotate`].
+/// [`Error::Shape`] for an empty sum; errors of [`Evaluator::rotate`].
 pub fn sum_strided<E: Evaluator>(
     evaluator: &E,
     x: &E::Ciphertext,
@@ -76,7 +76,7 @@ pub fn sum_steps(count: usize, step: i64) -> Vec<i64> {
 /// the rotation of step 2^s goes the other way where bit s of `landing` is set. Free placement.
 ///
 /// # Errors
-/// [`Error::Shape`] when `count` is not a power of two or `landing` not below it; those of [`Evaluator::rotate`].
+/// [`Error::Shape`] when `count` is not a power of two or `landing` not below it; errors of [`Evaluator::rotate`].
 pub fn sum_landing<E: Evaluator>(
     evaluator: &E,
     x: &E::Ciphertext,

@@ -114,7 +114,7 @@ impl Wave {
     /// but number 0.
     ///
     /// # Errors
-    /// [`Error::Shape`] without members; those of the evaluator.
+    /// [`Error::Shape`] without members; errors of the evaluator.
     pub fn pack<E: Evaluator>(
         &self,
         evaluator: &E,

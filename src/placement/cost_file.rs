@@ -42,7 +42,7 @@ pub struct ModuleRow {
 pub struct MeasuredLayer {
     /// Fingerprint of the model.
     pub model: String,
-    /// Its decoder layers.
+    /// Decoder layers of the model.
     pub layers: usize,
     /// Operations, values and counted work of one of them.
     pub template: LayerTemplate,
@@ -244,7 +244,7 @@ impl CostFile {
     /// was measured at the highest level.
     ///
     /// # Errors
-    /// [`Error::Format`] for a level beyond what any preset has; as [`BootstrapCosts::check`].
+    /// [`Error::Format`] for a level beyond what any preset has; errors of [`BootstrapCosts::check`].
     pub fn bootstrap_costs(&self) -> Result<BootstrapCosts> {
         let highest = self.bootstraps.iter().max_by_key(|row| row.level);
         let top = highest.map_or(0, |row| row.level.0);

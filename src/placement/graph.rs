@@ -23,7 +23,7 @@ pub struct Value {
     /// How many values laid out like this one fit one bootstrapped ciphertext: 1 when its slots are complex and full,
     /// 2 when they are real (a + i·b), more when they are interleaved with stride t and clean (2·t; spec section 8).
     pub lanes: usize,
-    /// Whether it may be bootstrapped at all: one that is not bounded by 1, or not clean, may not.
+    /// Whether the value may be bootstrapped at all: one that is not bounded by 1, or not clean, may not.
     #[serde(default = "always")]
     pub may_bootstrap: bool,
 }

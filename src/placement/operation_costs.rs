@@ -62,7 +62,7 @@ impl Primitive {
         Self::Encode,
     ];
 
-    /// Its name in the rows of `bench ops`.
+    /// Name of the operation in the rows of `bench ops`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -47,7 +47,7 @@ pub struct LayerPlan {
     pub exit_level: Level,
     /// Seconds predicted.
     pub seconds: f64,
-    /// Its operations in running order.
+    /// Operations of the layer in running order.
     pub steps: Vec<PlanStep>,
 }
 
@@ -73,9 +73,9 @@ pub struct PlanStep {
 pub struct PlanBootstrap {
     /// Names of the values; two real ones ride as a + i·b.
     pub values: Vec<String>,
-    /// Their levels before.
+    /// Levels of the values before the bootstrap.
     pub from: Vec<Level>,
-    /// Their level afterwards.
+    /// Level of all values after the bootstrap.
     pub to: Level,
     /// Ciphertexts bootstrapped.
     pub bootstraps: usize,
@@ -195,7 +195,7 @@ impl Plan {
     /// Reads a file written by `cachemir plan`.
     ///
     /// # Errors
-    /// [`Error::Io`]; those of [`Plan::from_json`].
+    /// [`Error::Io`]; errors of [`Plan::from_json`].
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::Io { path: path.display().to_string(), source })?;

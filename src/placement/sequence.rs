@@ -16,7 +16,8 @@ use crate::contract::{Error, Level, Result};
 /// layer to layer.
 ///
 /// # Errors
-/// [`Error::Plan`] when a graph has not exactly one input and one output, or there is no way through; as [`solve`].
+/// [`Error::Plan`] when a graph has not exactly one input and one output, or there is no way through; errors of
+/// [`solve`].
 pub fn place(
     layers: &[&LevelGraph],
     costs: &BootstrapCosts,

@@ -9,9 +9,9 @@ use crate::contract::{Error, Level, Result};
 pub struct Bootstrap {
     /// The values.
     pub values: Vec<ValueId>,
-    /// Their levels before.
+    /// Levels of the values before the bootstrap.
     pub from: Vec<Level>,
-    /// Their level afterwards.
+    /// Level of all values after the bootstrap.
     pub to: Level,
     /// Seconds, packing included.
     pub seconds: f64,

@@ -29,7 +29,7 @@ impl BlockPlan {
     /// The plan with the fewest plaintexts, then the fewest rotations, over all rings.
     ///
     /// # Errors
-    /// [`Error::Shape`] when no ring packs the shape in `slots` slots; those of [`AttentionPlan::new`].
+    /// [`Error::Shape`] when no ring packs the shape in `slots` slots; errors of [`AttentionPlan::new`].
     pub fn new(slots: usize, shape: BlockShape, grouping: Grouping, bounds: CacheBounds) -> Result<Self> {
         let mut last = None;
         let mut best: Option<(usize, usize, Self)> = None;

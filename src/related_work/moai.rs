@@ -71,7 +71,7 @@ impl Moai {
     /// Columns of X·W: inputs·outputs scalar products, no rotation, one level.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there is not one column per input; those of the evaluator.
+    /// [`Error::Shape`] when there is not one column per input; errors of the evaluator.
     #[cfg(test)]
     pub fn product<E: Evaluator>(
         &self,
@@ -94,7 +94,7 @@ impl Moai {
     /// One column of [`Moai::product`].
     ///
     /// # Errors
-    /// [`Error::Shape`] without columns; those of the evaluator.
+    /// [`Error::Shape`] without columns; errors of the evaluator.
     pub fn product_column<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -119,7 +119,7 @@ impl Moai {
     /// products per column of the head, about 2√n rotations per column and n more, two levels.
     ///
     /// # Errors
-    /// [`Error::Shape`] when Q and K differ in columns or have none; those of the evaluator.
+    /// [`Error::Shape`] when Q and K differ in columns or have none; errors of the evaluator.
     pub fn scores<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -160,7 +160,7 @@ impl Moai {
     /// Columns of P·V of one head from the diagonals of P and the columns of V. n products per column, one level.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there are not n diagonals; those of the evaluator.
+    /// [`Error::Shape`] when there are not n diagonals; errors of the evaluator.
     pub fn weighted_values<E: Evaluator>(
         &self,
         evaluator: &E,

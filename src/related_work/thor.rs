@@ -100,7 +100,7 @@ impl Thor {
     /// X·W: S/n plaintexts per input ciphertext and pair of output ciphertexts, one level; one conjugation per pair.
     ///
     /// # Errors
-    /// [`Error::Shape`] for another number of ciphertexts; those of the evaluator.
+    /// [`Error::Shape`] for another number of ciphertexts; errors of the evaluator.
     pub fn product<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -203,7 +203,7 @@ impl Thor {
     /// log2(head_dim) rotations, one mask; two levels.
     ///
     /// # Errors
-    /// [`Error::Shape`] when Q and K differ in ciphertexts; those of the evaluator.
+    /// [`Error::Shape`] when Q and K differ in ciphertexts; errors of the evaluator.
     pub fn scores<E: Evaluator>(
         &self,
         evaluator: &E,
@@ -239,7 +239,7 @@ impl Thor {
     /// relinearization per ciphertext; one level.
     ///
     /// # Errors
-    /// [`Error::Shape`] when P does not have n distances; those of the evaluator.
+    /// [`Error::Shape`] when P does not have n distances; errors of the evaluator.
     pub fn weighted_values<E: Evaluator>(
         &self,
         evaluator: &E,

@@ -29,7 +29,7 @@ impl Backend {
         })
     }
 
-    /// Its name, as reports, plans and [`crate::contract::Evaluator::name`] have it.
+    /// Name of the backend, as reports, plans and [`crate::contract::Evaluator::name`] have it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl Backend {
         }
     }
 
-    /// Whether it encrypts anything at all.
+    /// Whether the backend encrypts anything at all.
     #[must_use]
     pub fn encrypts(self) -> bool {
         self != Self::Clear

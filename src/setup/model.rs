@@ -122,7 +122,7 @@ impl Model {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Its shape.
+    /// Shape of the model.
     #[must_use]
     pub fn config(&self) -> &LlamaConfig {
         self.inner.prepared.model.config()
@@ -140,7 +140,7 @@ impl Model {
         &self.inner.directory
     }
 
-    /// Whether it is the one that comes with this crate.
+    /// Whether the model is the one that comes with this crate.
     #[must_use]
     pub fn is_bundled(&self) -> bool {
         self.inner._bundled.is_some()

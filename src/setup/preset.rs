@@ -38,7 +38,7 @@ impl Preset {
         })
     }
 
-    /// Its name, as reports and plans have it.
+    /// Name of the preset, as reports and plans have it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

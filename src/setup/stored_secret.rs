@@ -59,7 +59,7 @@ impl StoredSecret {
         &self.secret
     }
 
-    /// Its file.
+    /// File of the stored secret.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -45,7 +45,7 @@ impl FewCircuit {
     ///
     /// # Errors
     /// [`Error::Unsupported`] for parameters without bootstraps of few values; [`Error::Shape`] for slots that do not
-    /// exist and for values so many that their diagonals would not fit in memory; those of [`EvalMod::on_interval`].
+    /// exist and for values so many that their diagonals would not fit in memory; errors of [`EvalMod::on_interval`].
     pub fn new(parameters: &BootstrapParameters, values: &FewValues) -> Result<Self> {
         let total = 1usize << parameters.chain.log2_n.saturating_sub(1);
         let few = parameters.few.as_ref().ok_or_else(|| Error::Unsupported {
